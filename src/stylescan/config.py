@@ -1,0 +1,192 @@
+"""The resolved configuration of a run: frozen, complete, written to `config.yaml` before the first step.
+
+Flow: data fingerprint -> preset (a function of it) -> overrides of the user -> `RunConfig`. An unknown key is an error
+that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stylescan.errors import ConfigError
+from stylescan.files import write_bytes_atomic
+from stylescan.nets.stylegan2 import StyleGAN2Options, StyleGAN2Spec
+
+ModelOptions = StyleGAN2Options  # becomes a union, told apart by `family`, when there are more
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataFingerprint(_Frozen):
+    """What a run knows of its data, never chosen by hand; a preset is a function of it."""
+
+    content_hash: str
+    preparation_hash: str
+    resolution: int
+    channels: int
+    bits: int
+    class_names: tuple[str, ...] = ()
+    train_images: int
+    select_images: int
+    holdout_images: int
+    claim: str = "subject-wise"
+
+    @property
+    def num_classes(self) -> int:
+        """0 for data without classes."""
+        return len(self.class_names)
+
+
+class ObjectiveConfig(_Frozen):
+    """Loss, penalties and style mixing."""
+
+    loss: Literal["logistic"] = Field("logistic", description="adversarial loss: logistic = non-saturating logistic")
+    r1_gamma: float = Field(1.0, ge=0, description="R1 gamma (0 = off): gamma / 2 * sum over pixels of |dD/dx|^2")
+    r1_interval: int = Field(16, ge=1, description="steps between R1 phases")
+    pl_weight: float = Field(2.0, ge=0, description="path length weight (0 = off)")
+    pl_interval: int = Field(4, ge=1, description="steps between path length phases")
+    mixing: float = Field(0.9, ge=0, le=1, description="share of fakes made with two styles")
+
+
+class TrainConfig(_Frozen):
+    """Length, optimiser, averaging and what is written when. kimg = thousand real images shown to D."""
+
+    total_kimg: float = Field(gt=0, description="length of the run")
+    batch: int = Field(16, ge=1, description="images a step")
+    lr: float = Field(0.0025, gt=0, description="Adam's learning rate of G and D before the lazy correction")
+    beta1: float = Field(0.0, ge=0, lt=1)
+    beta2: float = Field(0.99, ge=0, lt=1)
+    ema_half_life_kimg: float = Field(10.0, gt=0, description="half-life of the averaged generator G_ema")
+    ema_rampup: float | None = Field(0.05, gt=0, description="half-life is at most this share of the images so far")
+    checkpoint_kimg: float = Field(gt=0, description="between checkpoints")
+    keep_checkpoints: int = Field(3, ge=1, description="newest checkpoints kept (the best is kept besides)")
+    log_kimg: float = Field(gt=0, description="between lines of log.jsonl")
+    grid_kimg: float = Field(gt=0, description="between sample grids")
+    score_kimg: float | None = Field(None, gt=0, description="between scores on select (none = never)")
+    score_images: int = Field(512, ge=16, description="fakes a score")
+
+
+class RunConfig(_Frozen):
+    """Everything that fixes a run. Equal configs on equal data, machine type, torch and threads give equal weights."""
+
+    preset: str
+    seed: int = Field(0, ge=0)
+    data: DataFingerprint
+    model: ModelOptions
+    objective: ObjectiveConfig
+    train: TrainConfig
+
+    @property
+    def spec(self) -> StyleGAN2Spec:
+        """The networks' specification: the model's options and the data's shape."""
+        return StyleGAN2Spec(
+            **self.model.model_dump(),
+            resolution=self.data.resolution,
+            img_channels=self.data.channels,
+            num_classes=self.data.num_classes,
+        )
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """All dotted keys that a configuration of this kind has."""
+    keys = []
+    for name, field in model.model_fields.items():
+        inner = _model_of(field.annotation)
+        keys += known_keys(inner, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
+    return keys
+
+
+def did_you_mean(found: str, known: Sequence[str]) -> str:
+    """The sentence for an unknown key: the nearest known one, or all of them."""
+    leaves = {key.rsplit(".", 1)[-1]: key for key in known}
+    close = difflib.get_close_matches(found, known, n=1) or [
+        leaves[leaf] for leaf in difflib.get_close_matches(found.rsplit(".", 1)[-1], list(leaves), n=1)
+    ]
+    return f"Did you mean {close[0]}?" if close else f"Known keys: {', '.join(known)}."
+
+
+def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
+    """`["train.lr=.002", ...]` as {"train": {"lr": .002}}; values are read as YAML scalars."""
+    known = [key for key in known_keys(RunConfig) if not key.startswith("data.")]
+    nested: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise ConfigError(f"--set {item}: expected KEY=VALUE", remedy="For instance --set train.lr=0.002.")
+        if key not in known:
+            raise ConfigError(f"--set {key}: unknown key", remedy=did_you_mean(key, known))
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {item}: the value is not valid YAML", remedy="Quote it.") from None
+        if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a word
+            try:
+                value = float(value)
+            except ValueError:
+                pass
+        target = nested
+        *parents, leaf = key.split(".")
+        for part in parents:
+            target = target.setdefault(part, {})
+        target[leaf] = value
+    return nested
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`, nested mappings merged."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(old, Mapping)
+        merged[key] = merge(old, value) if both and isinstance(old, Mapping) else value
+    return merged
+
+
+def validate_config(values: Mapping[str, Any], *, source: str) -> RunConfig:
+    """`values` as a RunConfig; ConfigError naming the first field that does not fit. `source` names the origin."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            remedy = did_you_mean(key, known_keys(RunConfig))
+            raise ConfigError(f"{source}: unknown key {key}", remedy=remedy) from None
+        found = "" if first["type"] == "missing" else f" (found {first.get('input')!r})"
+        raise ConfigError(f"{source}, {key}: {first['msg']}{found}", remedy="Correct the value.") from None
+
+
+def write_config(path: Path, config: RunConfig) -> None:
+    """The resolved configuration as YAML."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_bytes_atomic(path, text.encode())
+
+
+def read_config(path: Path) -> RunConfig:
+    """The configuration of a run folder; ConfigError where it is missing or not one."""
+    remedy = "Give a folder made by `stylescan train`, or start a new run."
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file", remedy=remedy) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+        raise ConfigError(f"{path}: cannot be read as YAML ({problem})", remedy=remedy) from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: found {type(values).__name__}, expected a mapping", remedy=remedy)
+    return validate_config(values, source=str(path))

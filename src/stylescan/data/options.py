@@ -1,0 +1,91 @@
+"""What a user may ask of `prepare`, in one frozen model; worker processes get it too, so it imports nothing heavy."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+# These say how to work, not what to make, or must not be shared: they stay out of the manifest.
+_NOT_RECORDED = {"workers", "overwrite", "salt"}
+MIN_RESOLUTION, MAX_RESOLUTION = 16, 1024
+
+
+class PrepareOptions(BaseModel):
+    """Settings of `prepare`. Defaults suit a folder of slices or of brain volumes.
+
+    resolution: side of the prepared squares, a power of two in 16..1024; None chooses one (geometry.choose_resolution).
+    layout: a name in layouts.LAYOUTS, or 'auto'.
+    pattern: regular expression searched in each relative path; named groups subject, slice, side, label are understood,
+        any other is carried along in `extra`.
+    plane: how volumes are cut. slices: (first, last) as fractions of the volume. every: keep each n-th slice.
+    min_foreground: least share of a slice above the volume's Otsu threshold; 0 keeps all.
+    field_of_view_mm: side of the square cut from every volume; None takes the largest extent in the set.
+    percentiles: source values that become 0 and the largest integer, for more than 8 bits; per volume (or subject).
+    bits: 8 or 16 a value in the prepared set.
+    holdout, select: shares of the subjects (at least 5 each, see split.py). seed: draws the split.
+    keep_ids: leave subject names and file names readable. salt: hides them otherwise; drawn once per dataset if None.
+    repair: split anew by subject where a given split leaks. skip_corrupt: leave unreadable files out instead of
+        refusing. allow_label_volumes: take volumes of a few integers as images.
+    overwrite: replace a dataset that stands in the destination. workers: processes; None means up to 8.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resolution: int | None = Field(default=None, ge=MIN_RESOLUTION, le=MAX_RESOLUTION)
+    layout: str = "auto"
+    pattern: str | None = None
+    plane: Literal["axial", "coronal", "sagittal"] = "axial"
+    slices: tuple[Fraction, Fraction] = (0.0, 1.0)
+    every: int = Field(default=1, ge=1)
+    min_foreground: Fraction = 0.05
+    field_of_view_mm: float | None = Field(default=None, gt=0.0, le=2000.0)
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    bits: Literal[8, 16] = 8
+    holdout: float = Field(default=0.2, ge=0.0, le=0.8)
+    select: float = Field(default=0.1, ge=0.0, le=0.8)
+    seed: int = Field(default=0, ge=0)
+    keep_ids: bool = False
+    salt: str | None = Field(default=None, min_length=8)
+    repair: bool = False
+    skip_corrupt: bool = False
+    allow_label_volumes: bool = False
+    overwrite: bool = False
+    workers: int | None = Field(default=None, ge=1, le=256)
+
+    @field_validator("resolution")
+    @classmethod
+    def _power_of_two(cls, value: int | None) -> int | None:
+        if value is not None and value & (value - 1):
+            raise ValueError(f"{value} is not a power of two (16, 32, 64, ... 1024)")
+        return value
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            groups = re.compile(value).groupindex
+        except re.error as problem:
+            raise ValueError(f"not a regular expression: {problem}") from None
+        if not groups:
+            raise ValueError(r"has no named group such as (?P<subject>\d+)")
+        return value
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        if not self.slices[0] < self.slices[1]:
+            raise ValueError(f"slices {self.slices}: the first fraction must lie below the last")
+        if not 0.0 <= self.percentiles[0] < self.percentiles[1] <= 100.0:
+            raise ValueError(f"percentiles {self.percentiles}: expected 0 <= low < high <= 100")
+        if self.holdout + self.select > 0.9:
+            raise ValueError(f"holdout {self.holdout} + select {self.select} leave less than a tenth to train on")
+        return self
+
+    def recorded(self) -> dict[str, object]:
+        """The settings that decide what comes out, as JSON values."""
+        return self.model_dump(mode="json", exclude=_NOT_RECORDED)

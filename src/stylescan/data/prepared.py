@@ -1,0 +1,278 @@
+"""A prepared dataset: square slices in memory-mapped shards, and a manifest that says where every one came from.
+
+```
+DATA/manifest.json            what is inside, written last: a folder without it is an unfinished preparation
+DATA/shards/images-00000.npy  [n, C, R, R] uint8 or uint16
+DATA/audit.json  contact_sheet.png
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from stylescan.data.geometry import Geometry
+from stylescan.errors import DataError
+from stylescan.files import file_sha256, read_json
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+WORK_FOLDER = ".prepare"  # journal and units of a preparation under way
+SHARD_FOLDER = "shards"
+
+Split = Literal["train", "select", "holdout"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+Claim = Literal["subject-wise", "image-wise"]
+Plane = Literal["axial", "coronal", "sagittal"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ImageRecord(_Frozen):
+    """One image: whose it is, what it shows, and what was done to it.
+
+    `slice`: number of the slice in its volume; `depth`: the same as a fraction in (0, 1) where the volume's length is
+    known. `value_low`, `value_high`: the source values that became 0 and the largest integer. `extra`: the user's own
+    columns.
+    """
+
+    subject: str = Field(min_length=1)
+    label: int | None = Field(default=None, ge=0)
+    side: str | None = None
+    slice: int | None = None
+    depth: float | None = None
+    split: Split
+    source: str
+    source_sha256: str
+    geometry: Geometry
+    value_low: float = 0.0
+    value_high: float = 255.0
+    extra: dict[str, float | str] = Field(default_factory=dict)
+
+
+class IntensityRecord(_Frozen):
+    """How source values became integers. 'as-is': 8-bit values kept. 'percentile': linear between two percentiles of
+    each `scope`, clipped; the two values stand in every image's record. 'mixed': both occur."""
+
+    mapping: Literal["as-is", "percentile", "mixed"] = "as-is"
+    percentiles: tuple[float, float] | None = None
+    scope: Literal["volume", "subject", "image"] | None = None
+
+
+class ShardRecord(_Frozen):
+    """One .npy file of the dataset, by a name relative to it."""
+
+    file: str
+    count: int = Field(ge=1)
+    sha256: str
+
+    @field_validator("file")
+    @classmethod
+    def _inside(cls, name: str) -> str:
+        parts = PurePosixPath(name).parts
+        if not name.endswith(".npy") or "\\" in name or ":" in name or name.startswith("/") or ".." in parts:
+            raise ValueError(f"shard name {name!r} must be a relative .npy path inside the dataset")
+        return name
+
+
+class Manifest(_Frozen):
+    """Everything that is known about a prepared dataset. See the module's docstring for the files."""
+
+    schema_version: int = SCHEMA_VERSION
+    content_hash: str
+    preparation: dict[str, Any]
+    preparation_hash: str
+    resolution: int = Field(ge=4, le=4096)
+    channels: int = Field(ge=1, le=16)
+    bits: Literal[8, 16]
+    class_names: list[str]
+    claim: Claim
+    plane: Plane | None = None
+    intensity: IntensityRecord
+    shards: list[ShardRecord]
+    images: list[ImageRecord] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.resolution & (self.resolution - 1):
+            raise ValueError(f"resolution {self.resolution} is not a power of two")
+        if sum(shard.count for shard in self.shards) != len(self.images):
+            raise ValueError("the shards' counts do not add up to the number of images")
+        if len(set(self.class_names)) != len(self.class_names):
+            raise ValueError("class_names holds a name twice")
+        for number, image in enumerate(self.images):
+            if image.label is not None and image.label >= len(self.class_names):
+                raise ValueError(f"images[{number}].label is {image.label}, with {len(self.class_names)} class names")
+            if (image.geometry.output_height, image.geometry.output_width) != (self.resolution, self.resolution):
+                raise ValueError(f"images[{number}].geometry does not give {self.resolution}x{self.resolution}")
+        return self
+
+
+def json_hash(value: object) -> str:
+    """SHA-256 of `value` as canonical JSON (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def content_hash(pixel_hashes: Iterable[str], images: Sequence[ImageRecord], class_names: Sequence[str]) -> str:
+    """Hash of the pixels (SHA-256 of each image's little-endian bytes, in order) and of the records.
+
+    Subjects count by order of first appearance and file names not at all, so the salt that hides them leaves the
+    hash alone: the same scans and settings give the same hash everywhere.
+    """
+    digest = hashlib.sha256(json.dumps(list(class_names)).encode())
+    order: dict[str, int] = {}
+    for pixels, image in zip(pixel_hashes, images, strict=True):
+        record = image.model_dump(mode="json", exclude={"source"})
+        record["subject"] = order.setdefault(image.subject, len(order))
+        digest.update(f"{pixels} {json_hash(record)}\n".encode())
+    return digest.hexdigest()
+
+
+class PreparedDataset:
+    """Read access to a prepared dataset; made by `open`. Images stay on disk until `read`.
+
+    `labels`: int64 [n], -1 where an image has no class. `subjects`: str [n]. `num_classes` is 0 without classes.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, shards: list[NDArray[Any]]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.resolution = manifest.resolution
+        self.channels = manifest.channels
+        self.bits = manifest.bits
+        self.class_names = tuple(manifest.class_names)
+        self.num_classes = len(self.class_names)
+        self.content_hash = manifest.content_hash
+        self.preparation_hash = manifest.preparation_hash
+        images = manifest.images
+        self.labels: NDArray[np.int64] = np.array([-1 if i.label is None else i.label for i in images], np.int64)
+        self.subjects: NDArray[np.str_] = np.array([i.subject for i in images])
+        self._splits = np.array([i.split for i in images])
+        self._shards = shards
+        self._starts = np.cumsum([0] + [len(shard) for shard in shards])
+
+    @classmethod
+    def open(cls, path: str | Path) -> PreparedDataset:
+        """The dataset in folder `path`. Raises DataError, with a remedy, for anything that is not a whole one."""
+        path = Path(path)
+        manifest = _read_manifest(path)
+        return cls(path, manifest, [_map_shard(path, shard, manifest) for shard in manifest.shards])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A memory map pickles as a full copy: worker processes open the files themselves.
+        return (PreparedDataset.open, (self.path,))
+
+    def __len__(self) -> int:
+        return len(self.manifest.images)
+
+    def indices(self, split: Split) -> NDArray[np.int64]:
+        """Positions of the images of `split`, ascending, int64 [k]; k may be 0."""
+        if split not in SPLITS:
+            raise ValueError(f"split is {split!r}, expected one of {SPLITS}")
+        return np.flatnonzero(self._splits == split).astype(np.int64)
+
+    def read(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[Any]:
+        """Images at `indices`, in that order: uint8 or uint16 [k, C, R, R], a copy. IndexError beyond the set."""
+        wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
+            raise IndexError(f"indices must lie in 0..{len(self) - 1}, got {wanted.min()}..{wanted.max()}")
+        out = np.empty((len(wanted), self.channels, self.resolution, self.resolution), _dtype(self.bits))
+        home = np.searchsorted(self._starts, wanted, side="right") - 1
+        for number in np.unique(home):
+            here = home == number
+            out[here] = self._shards[number][wanted[here] - self._starts[number]]
+        return out
+
+    def output_geometry(self) -> Geometry:
+        """The geometry that all images share, else the most frequent one (the earliest of equals)."""
+        return Counter(image.geometry for image in self.manifest.images).most_common(1)[0][0]
+
+    def verify(self) -> None:
+        """Hash every shard. Raises DataError naming the first one whose bytes differ from the manifest."""
+        for shard in self.manifest.shards:
+            if file_sha256(self.path / shard.file) != shard.sha256:
+                raise DataError(f"{self.path / shard.file}: content differs from the manifest", remedy=_AGAIN)
+
+
+_AGAIN = "restore the folder from a copy, or run `stylescan prepare` on the scans again with --overwrite"
+
+
+def _dtype(bits: int) -> np.dtype[Any]:
+    return np.dtype("<u2") if bits == 16 else np.dtype("u1")
+
+
+def _read_manifest(path: Path) -> Manifest:
+    prepare = "make one with `stylescan prepare SRC --out DATA`, and pass that DATA folder"
+    if not path.exists():
+        raise DataError(f"{path}: no such folder, expected a prepared dataset", remedy=prepare)
+    if not path.is_dir():
+        raise DataError(f"{path}: a file, expected the folder of a prepared dataset", remedy=prepare)
+    file = path / MANIFEST_NAME
+    if not file.exists():
+        if (path / WORK_FOLDER).is_dir():
+            again = "run the same `stylescan prepare` command again, it continues where it stopped"
+            raise DataError(f"{path}: an unfinished preparation (no {MANIFEST_NAME} yet)", remedy=again)
+        raise DataError(f"{path}: not a prepared dataset (no {MANIFEST_NAME}); raw scans must be prepared first",
+                        remedy=f"run `stylescan prepare {path} --out DATA`, and pass DATA instead")  # fmt: skip
+    raw = read_json(file, DataError, remedy=_AGAIN)
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise DataError(f"{file}: not the manifest of a prepared dataset (no schema_version)", remedy=prepare)
+    if version > SCHEMA_VERSION:
+        raise DataError(f"{file}: schema_version {version}, this stylescan reads up to {SCHEMA_VERSION}",
+                        remedy="update stylescan, or prepare the scans again with this version")  # fmt: skip
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "manifest"
+        raise DataError(f"{file}: {where}: {first['msg']}", remedy=_AGAIN) from None
+
+
+def _map_shard(path: Path, shard: ShardRecord, manifest: Manifest) -> NDArray[Any]:
+    file = path / shard.file
+    if not file.resolve().is_relative_to(path.resolve()):
+        raise DataError(f"{file}: leads out of the dataset's folder", remedy=_AGAIN)
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{file}: shard is missing, {shard.count} images expected", remedy=_AGAIN) from None
+    except (OSError, ValueError, EOFError, OverflowError, MemoryError, SyntaxError) as problem:
+        raise DataError(f"{file}: shard is damaged or truncated ({problem})", remedy=_AGAIN) from None
+    expected = (shard.count, manifest.channels, manifest.resolution, manifest.resolution)
+    # np.load answers other magic bytes with an NpzFile, which has no shape.
+    shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
+    if shape != expected or dtype != _dtype(manifest.bits):
+        raise DataError(f"{file}: holds {shape} {dtype}, expected {expected} {_dtype(manifest.bits)}", remedy=_AGAIN)
+    result: NDArray[Any] = array
+    return result
+
+
+def to_unit_range(images: NDArray[Any]) -> torch.Tensor:
+    """uint8 or uint16 integers -> float32 tensor of the same shape in [-1, 1]; 0 -> -1, the largest integer -> 1."""
+    if images.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"to_unit_range expects uint8 or uint16, got {images.dtype}")
+    largest = float(np.iinfo(images.dtype).max)
+    return torch.from_numpy(images.astype(np.float32)).mul_(2.0 / largest).sub_(1.0)
+
+
+def to_integers(images: torch.Tensor, bits: int) -> NDArray[Any]:
+    """Float tensor in [-1, 1] -> uint8 (`bits` 8) or uint16 (16), rounded and clipped; undoes `to_unit_range`."""
+    if bits not in (8, 16):
+        raise ValueError(f"bits is {bits}, expected 8 or 16")
+    largest = 2.0**bits - 1.0
+    scaled = images.detach().to("cpu", torch.float32).add(1.0).mul(largest / 2.0).round().clamp_(0.0, largest)
+    return scaled.numpy().astype(_dtype(bits))

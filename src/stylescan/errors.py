@@ -1,0 +1,39 @@
+"""The errors that users see: one line that says what is wrong, and one that says what to do."""
+
+from __future__ import annotations
+
+
+class StylescanError(Exception):
+    """Something the user can act on.
+
+    Parameters
+    ----------
+    message : names the file or field, what was found and what was expected.
+    remedy : what to do about it, a sentence in the imperative.
+
+    The command line prints both without a traceback and exits with a non-zero code.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  remedy: {self.remedy}" if self.remedy else self.message
+
+
+class ConfigError(StylescanError):
+    """An option, a preset or a configuration file asks for something that cannot be."""
+
+
+class DataError(StylescanError):
+    """A scan, a list of scans or a prepared dataset is missing, damaged or of the wrong kind."""
+
+
+class CheckpointError(StylescanError):
+    """A checkpoint or a run folder is missing, torn, or belongs to another model."""
+
+
+class SnapshotError(StylescanError):
+    """A shareable generator is missing, damaged or not one of ours."""

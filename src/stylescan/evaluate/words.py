@@ -1,0 +1,105 @@
+"""What the numbers say, in sentences that need no training in statistics. Pure functions of the report's values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stylescan.evaluate.intervals import CAVEAT
+
+TITLES = {"kid": "KID", "fd": "FD"}
+LIMITS_OF_AUDIT = (
+    "The memorisation audit is not part of this version and was not run. Nothing is known about copies of training "
+    "images, so these images must not be treated as private."
+)
+
+
+def number(value: float | None) -> str:
+    """Three significant digits without an exponent where it can be avoided; an en dash for nothing."""
+    if value is None:
+        return "–"
+    if value and (abs(value) >= 1e6 or abs(value) < 1e-4):
+        return f"{value:.2e}"
+    text = f"{value:.3g}"
+    return f"{value:,.0f}" if "e" in text else text
+
+
+def ratio(value: float) -> str:
+    """Two significant digits: 65, 1.4, 0.92."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def row_value(rows: list[dict[str, Any]], row: str, metric: str) -> float | None:
+    """The value of `metric` in the row called `row`; None where either is missing."""
+    found = next((r.get(metric) for r in rows if r["name"] == row), None)
+    return None if found is None else float(found)
+
+
+def closeness(metric: str, result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """The one-line verdict on distance to held-out real images."""
+    value, floor = result["value"], result["floor"]
+    blurred, untrained = row_value(rows, "blurred_real", metric), row_value(rows, "untrained", metric)
+    if value is None:
+        return f"{TITLES[metric]} could not be computed on this hold-out."
+    if floor is not None and value <= floor["high"]:
+        return "By this measure, at this n, not told apart from other real subjects."
+    if untrained is not None and value >= 0.9 * untrained:
+        return "No nearer to real images than an untrained network."
+    if blurred is not None and value <= blurred:
+        return "Farther from real images than other real subjects are, nearer than blurred ones."
+    if blurred is not None:
+        return "Farther from real images than blurred real images are."
+    return "Farther from real images than other real subjects are." if floor else "No floor to read this against."
+
+
+def sentence(metric: str, result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """For instance 'KID 0.12 = 65 x the floor of 0.0018; blurred real images score 0.3; an untrained net scores 0.9.'"""
+    parts = [f"{TITLES[metric]} {number(result['value'])}"]
+    if result["ratio_to_floor"] is not None and result["ratio_to_floor"] > 0:
+        parts[0] += f" = {ratio(result['ratio_to_floor'])} x the floor of {number(result['floor']['value'])}"
+    elif result["floor"] is not None:
+        parts[0] += f"; the floor is {number(result['floor']['value'])}, which is no different from zero"
+    blurred, untrained = row_value(rows, "blurred_real", metric), row_value(rows, "untrained", metric)
+    if blurred is not None:
+        parts.append(f"blurred real images score {number(blurred)}")
+    if untrained is not None:
+        parts.append(f"an untrained net scores {number(untrained)}")
+    return "; ".join(parts) + "."
+
+
+def certainty(metric: str, result: dict[str, Any]) -> str:
+    """The interval, what it does not cover, and whether the value is only indicative."""
+    title = TITLES[metric]
+    interval = result["interval"]
+    if interval is None:
+        text = f"{title} has no interval: {result['interval_missing']}."
+    else:
+        text = (
+            f"{title} lies between {number(interval['low'])} and {number(interval['high'])} "
+            f"({interval['level']:.0%} interval, jackknife over {interval['groups']} groups of held-out subjects). {CAVEAT}"
+        )
+    if result["indicative"]:
+        text += (
+            f" {title} is indicative only: n = {min(result['n_generated'], result['n_real'])} is less than the "
+            "feature dimension, so that its covariances are incomplete; compare it at equal n alone."
+        )
+    return text
+
+
+def interpretation(headline: str, metrics: dict[str, dict[str, Any]], rows: list[dict[str, Any]]) -> list[str]:
+    """Headline metric first: what it says, how certain it is; then the others."""
+    order = [headline, *(name for name in metrics if name != headline)]
+    return [text for name in order for text in (sentence(name, metrics[name], rows), certainty(name, metrics[name]))]
+
+
+def not_comparable(first: dict[str, Any], second: dict[str, Any]) -> str | None:
+    """Why two reports (their JSON values) must not be compared; None where they may be."""
+    checks = (
+        ("feature extractors", first["extractor"]["hash"], second["extractor"]["hash"]),
+        ("data preparations", first["data"]["preparation_hash"], second["data"]["preparation_hash"]),
+        ("held-out images", first["data"]["holdout_hash"], second["data"]["holdout_hash"]),
+        ("numbers of images", first["metrics"]["n"], second["metrics"]["n"]),
+    )
+    for what, one, other in checks:
+        if one != other:
+            return f"different {what}: {str(one)[:12]} and {str(other)[:12]}"
+    return None

@@ -1,0 +1,1 @@
+"""The model families: each file holds one family's specification and networks."""

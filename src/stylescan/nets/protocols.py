@@ -1,0 +1,111 @@
+"""What training, sampling and evaluation expect of a family's networks, whatever is inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from stylescan.errors import ConfigError
+
+Noise = Literal["random", "const", "none"] | Sequence[Tensor]
+
+
+class NetSpec(Protocol):
+    """The numbers that fix a pair of networks; JSON-able, kept in checkpoints and snapshots."""
+
+    @property
+    def family(self) -> str: ...
+    @property
+    def resolution(self) -> int: ...
+    @property
+    def img_channels(self) -> int: ...
+    @property
+    def num_classes(self) -> int: ...
+    @property
+    def z_dim(self) -> int: ...
+    @property
+    def w_dim(self) -> int: ...
+
+
+class Mapping(Protocol):
+    """z and class to styles."""
+
+    w_avg: Tensor  # [max(num_classes, 1), w_dim]
+
+    def __call__(self, z: Tensor, c: Tensor | None, *, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
+        """z: [N, z_dim] standard normal; c: [N, num_classes] one-hot or None. Returns ws [N, num_ws, w_dim]."""
+        ...
+
+    def update_w_avg(self, ws: Tensor, c: Tensor | None) -> None:
+        """Move the running mean of w towards the batch's, each class its own."""
+        ...
+
+
+class Synthesis(Protocol):
+    """Styles to images."""
+
+    noise_shapes: tuple[tuple[int, int], ...]
+
+    def __call__(self, ws: Tensor, *, noise: Noise = "random", rng: torch.Generator | None = None) -> Tensor:
+        """ws: [N, num_ws, w_dim]; noise: drawn from `rng`, the net's constant maps, none, or given maps [N, 1, H, W].
+
+        Returns images [N, C, H, W], nominally in [-1, 1].
+        """
+        ...
+
+
+class GeneratorProtocol(Protocol):
+    """A generator: `mapping`, then `synthesis`."""
+
+    @property
+    def spec(self) -> NetSpec: ...
+    @property
+    def num_ws(self) -> int: ...
+    @property
+    def mapping(self) -> Mapping: ...
+    @property
+    def synthesis(self) -> Synthesis: ...
+
+
+class Generator(nn.Module):
+    """Base of the families' generators: the shared call, image = synthesis(mapping(z, c))."""
+
+    spec: NetSpec
+    num_ws: int
+    mapping: Mapping
+    synthesis: Synthesis
+
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        *,
+        psi: float = 1.0,
+        cutoff: int | None = None,
+        noise: Noise = "random",
+        rng: torch.Generator | None = None,
+    ) -> Tensor:
+        ws = self.mapping(z, c, psi=psi, cutoff=cutoff)  # [N, num_ws, w_dim]
+        return self.synthesis(ws, noise=noise, rng=rng)  # [N, C, H, W]
+
+
+class Discriminator(nn.Module):
+    """Base of the families' discriminators: images [N, C, H, W] and classes to scores [N]."""
+
+    spec: NetSpec
+
+
+def one_hot(labels: Iterable[int], num_classes: int) -> Tensor | None:
+    """Classes as the nets take them: float [N, num_classes], or None for nets without classes."""
+    if num_classes == 0:
+        return None
+    index = torch.as_tensor(list(labels), dtype=torch.int64)
+    if index.numel() and not (0 <= int(index.min()) and int(index.max()) < num_classes):
+        raise ConfigError(
+            f"class index {int(index.min())}..{int(index.max())} is outside 0..{num_classes - 1}",
+            remedy="Give one of the classes that the model was trained with.",
+        )
+    return torch.nn.functional.one_hot(index, num_classes).float()

@@ -1,0 +1,221 @@
+"""StyleGAN2 (Karras et al. 2020): output-skip generator, residual discriminator, no growing.
+
+Everything runs channels-last. Gains of the leaky ReLU are folded into the factors that stand before it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from stylescan.errors import ConfigError
+from stylescan.nets.mapping import MappingNetwork
+from stylescan.nets.protocols import Discriminator, Generator, Noise
+from stylescan.ops.layers import LRELU_GAIN, LRELU_SLOPE, Conv2d, Linear, minibatch_std
+from stylescan.ops.modulated_conv import demodulation, modulated_conv2d, modulated_to_image
+from stylescan.ops.resample import fir_filter, upsample2
+
+
+def _power_of_two(value: int) -> int:
+    if value < 16 or value & (value - 1):
+        raise ValueError(f"resolution must be a power of two from 16 up, found {value}")
+    return value
+
+
+class StyleGAN2Options(BaseModel):
+    """What a user or preset chooses; the data give the rest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: Literal["stylegan2"] = "stylegan2"
+    z_dim: int = Field(512, ge=1, description="size of the input latent z")
+    w_dim: int = Field(512, ge=1, description="size of the mapped latent w")
+    mapping_layers: int = Field(2, ge=1, description="fully connected layers of the mapping network")
+    channel_base: int = Field(16384, ge=16, description="channels at a resolution: channel_base / resolution ...")
+    channel_max: int = Field(512, ge=1, description="... but never more than this")
+    mbstd_group: int = Field(4, ge=1, description="images a group in the minibatch standard deviation")
+
+
+class StyleGAN2Spec(StyleGAN2Options):
+    """Everything that fixes the networks: the options and the shape of the data."""
+
+    resolution: Annotated[int, AfterValidator(_power_of_two)]
+    img_channels: int = Field(ge=1)
+    num_classes: int = Field(0, ge=0)
+
+    def width(self, resolution: int) -> int:
+        """Channels at `resolution`."""
+        return max(1, min(self.channel_base // resolution, self.channel_max))
+
+    @property
+    def resolutions(self) -> list[int]:
+        """4, 8, ... up to the image's side."""
+        return [2**k for k in range(2, int(math.log2(self.resolution)) + 1)]
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU: [N, in, H, W] to [N, out, H or 2H, W or 2W]."""
+
+    fir: Tensor
+    noise_const: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, *, w_dim: int, resolution: int, up: bool) -> None:
+        super().__init__()
+        self.up = up
+        self.affine = Linear(w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self.register_buffer("fir", fir_filter(), persistent=False)
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
+        """w: [N, w_dim]; noise: [N or 1, 1, H', W'] or None."""
+        s = self.affine(w)  # [N, in]
+        d = demodulation(self.weight, s) * LRELU_GAIN  # [N, out]
+        x = modulated_conv2d(x, self.weight, s, f=self.fir if self.up else None)
+        x = torch.addcmul(self.bias[None, :, None, None] * LRELU_GAIN, x, d[:, :, None, None])
+        if noise is not None:
+            x = x.add_(noise * (self.noise_strength * LRELU_GAIN))
+        return F.leaky_relu_(x, LRELU_SLOPE)
+
+
+class ToImage(nn.Module):
+    """Modulated 1x1 convolution to the image's channels, without demodulation: [N, in, H, W] to [N, C, H, W]."""
+
+    def __init__(self, in_channels: int, img_channels: int, *, w_dim: int) -> None:
+        super().__init__()
+        self.affine = Linear(w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(img_channels, in_channels))
+        self.bias = nn.Parameter(torch.zeros(img_channels))
+        self.gain = 1 / math.sqrt(in_channels)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        return modulated_to_image(x, self.weight * self.gain, self.affine(w)) + self.bias[None, :, None, None]
+
+
+class SynthesisNetwork(nn.Module):
+    """ws [N, num_ws, w_dim] to images [N, C, R, R]; each resolution adds its own image to the upsampled sum."""
+
+    fir: Tensor
+
+    def __init__(self, spec: StyleGAN2Spec) -> None:
+        super().__init__()
+        self.num_ws = 2 * len(spec.resolutions)
+        self.const = nn.Parameter(torch.randn(spec.width(4), 4, 4))
+        layers, to_images, before = [], [], spec.width(4)
+        for r in spec.resolutions:
+            width = spec.width(r)
+            if r > 4:
+                layers.append(SynthesisLayer(before, width, w_dim=spec.w_dim, resolution=r, up=True))
+            layers.append(SynthesisLayer(width, width, w_dim=spec.w_dim, resolution=r, up=False))
+            to_images.append(ToImage(width, spec.img_channels, w_dim=spec.w_dim))
+            before = width
+        self.layers = nn.ModuleList(layers)
+        self.to_images = nn.ModuleList(to_images)
+        self.noise_shapes = tuple(tuple(layer.noise_const.shape) for layer in layers)
+        self.register_buffer("fir", fir_filter(), persistent=False)
+
+    def noise_maps(self, n: int, noise: Noise, rng: torch.Generator | None) -> list[Tensor | None]:
+        """One map a layer, or None. Random maps are drawn on the CPU, so that a seed means the same on every device."""
+        if noise == "none":
+            return [None] * len(self.layers)
+        if noise == "const":
+            return [layer.noise_const[None, None] for layer in self.layers]
+        if noise == "random":
+            drawn = torch.randn(n, sum(h * w for h, w in self.noise_shapes), generator=rng).to(self.const)
+            parts = drawn.split([h * w for h, w in self.noise_shapes], dim=1)
+            return [part.reshape(n, 1, h, w) for part, (h, w) in zip(parts, self.noise_shapes)]
+        if isinstance(noise, str) or len(noise) != len(self.layers):
+            raise ConfigError(
+                f"noise: found {noise if isinstance(noise, str) else f'{len(noise)} maps'}, expected 'random', "
+                f"'const', 'none' or {len(self.layers)} maps",
+                remedy="Give one map a layer, or one of the three words.",
+            )
+        return list(noise)
+
+    def forward(self, ws: Tensor, *, noise: Noise = "random", rng: torch.Generator | None = None) -> Tensor:
+        n = ws.shape[0]
+        maps = self.noise_maps(n, noise, rng)
+        x = self.const[None].expand(n, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        image: Tensor | None = None
+        layer = 0
+        for block, to_image in enumerate(self.to_images):
+            for _ in range(1 if block == 0 else 2):
+                x = self.layers[layer](x, ws[:, layer], maps[layer])  # [N, width, r, r]
+                layer += 1
+            # a block's image shares its style with the next block's first convolution
+            part = to_image(x, ws[:, layer])  # [N, C, r, r]
+            image = part if image is None else upsample2(image, self.fir) + part
+        assert image is not None
+        return image
+
+
+class StyleGAN2Generator(Generator):
+    """Mapping and synthesis network of one specification."""
+
+    mapping: MappingNetwork
+    synthesis: SynthesisNetwork
+
+    def __init__(self, spec: StyleGAN2Spec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.synthesis = SynthesisNetwork(spec)
+        self.num_ws = self.synthesis.num_ws
+        self.mapping = MappingNetwork(
+            z_dim=spec.z_dim,
+            w_dim=spec.w_dim,
+            num_classes=spec.num_classes,
+            num_ws=self.num_ws,
+            layers=spec.mapping_layers,
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and a 1x1 shortcut, each scaled by sqrt(1/2): [N, in, H, W] to [N, out, H/2, W/2]."""
+
+    def __init__(self, in_channels: int, out_channels: int, fir: Tensor) -> None:
+        super().__init__()
+        half = math.sqrt(0.5)
+        self.conv0 = Conv2d(in_channels, in_channels, 3, fir=fir)
+        self.conv1 = Conv2d(in_channels, out_channels, 3, fir=fir, down=True, gain=half)
+        self.skip = Conv2d(in_channels, out_channels, 1, fir=fir, down=True, bias=False, activation="linear", gain=half)
+
+    def forward(self, x: Tensor) -> Tensor:
+        short = self.skip(x)
+        out: Tensor = self.conv1(self.conv0(x)) + short
+        return out
+
+
+class StyleGAN2Discriminator(Discriminator):
+    """Images [N, C, R, R] to scores [N]; with classes, a projection head (Miyato & Koyama 2018, equation 3)."""
+
+    def __init__(self, spec: StyleGAN2Spec) -> None:
+        super().__init__()
+        self.spec = spec
+        fir = fir_filter()
+        widths = [spec.width(r) for r in reversed(spec.resolutions)]  # from the image's side down to 4
+        self.from_image = Conv2d(spec.img_channels, widths[0], 1, fir=fir)
+        self.blocks = nn.ModuleList(ResidualBlock(a, b, fir) for a, b in zip(widths, widths[1:]))
+        last = widths[-1]
+        self.conv = Conv2d(last + 1, last, 3, fir=fir)
+        self.dense = Linear(last * 16, last, activation="lrelu")
+        self.out = Linear(last, 1)
+        self.embed = Linear(spec.num_classes, last, bias=False) if spec.num_classes else None
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        x = self.from_image(x)
+        for block in self.blocks:
+            x = block(x)
+        x = minibatch_std(x, limit=self.spec.mbstd_group)  # [N, width + 1, 4, 4]
+        h = self.dense(self.conv(x).flatten(1))  # [N, width]
+        score = self.out(h)[:, 0]  # [N]
+        if self.embed is not None and c is not None:
+            score = score + (self.embed(c) * h).sum(dim=1) / math.sqrt(h.shape[1])
+        return score

@@ -1,0 +1,119 @@
+"""Layers with an equalised learning rate (Karras et al. 2018, section 4.1) and the minibatch statistics of D.
+
+Leaky ReLU is positively homogeneous, so its gain is folded into weights and bias: one pass over the activations less.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stylescan.ops.resample import blur, downsample2
+
+LRELU_SLOPE = 0.2
+LRELU_GAIN = math.sqrt(2.0)  # keeps the second moment of a standard normal input (He et al. 2015)
+
+Activation = Literal["linear", "lrelu"]
+
+
+class Linear(nn.Module):
+    """Fully connected layer with equalised learning rate.
+
+    Parameters: in_features, out_features; bias_init: initial bias; lr_multiplier: learning rate relative to the other
+    layers (the mapping network uses .01); activation: 'linear' or 'lrelu' (slope .2, gain sqrt 2).
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        bias_init: float = 0.0,
+        lr_multiplier: float = 1.0,
+        activation: Activation = "linear",
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_multiplier)) if bias else None
+        self.activation = activation
+        gain = LRELU_GAIN if activation == "lrelu" else 1.0
+        self.weight_gain = gain * lr_multiplier / math.sqrt(in_features)
+        self.bias_gain = gain * lr_multiplier
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight * self.weight_gain
+        bias = None if self.bias is None else self.bias * self.bias_gain
+        x = F.linear(x, weight, bias)  # [N, out]
+        return F.leaky_relu_(x, LRELU_SLOPE) if self.activation == "lrelu" else x
+
+
+class Conv2d(nn.Module):
+    """k x k convolution with equalised learning rate, bias and activation inside, optionally halving the image.
+
+    `down` filters first and then strides (3x3), or filters and decimates before a 1x1. `gain` scales the output.
+    Input [N, in, H, W], output [N, out, H, W] or half the side.
+    """
+
+    fir: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        fir: Tensor,
+        bias: bool = True,
+        down: bool = False,
+        activation: Activation = "lrelu",
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.register_buffer("fir", fir.clone(), persistent=False)
+        self.down = down
+        self.activation = activation
+        gain = gain * (LRELU_GAIN if activation == "lrelu" else 1.0)
+        self.weight_gain = gain / math.sqrt(in_channels * kernel**2)
+        self.bias_gain = gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.weight.shape[2]
+        weight = self.weight * self.weight_gain
+        bias = None if self.bias is None else self.bias * self.bias_gain
+        stride, padding = 1, kernel // 2
+        if self.down and kernel == 1:
+            x = downsample2(x, self.fir)
+        elif self.down:
+            x, stride, padding = blur(x, self.fir, padding=2), 2, 0  # [N, in, H + 1, W + 1]
+        x = F.conv2d(x, weight, bias, stride=stride, padding=padding)
+        return F.leaky_relu_(x, LRELU_SLOPE) if self.activation == "lrelu" else x
+
+
+def minibatch_group(batch: int, limit: int) -> int:
+    """The largest divisor of `batch` not above `limit`: groups of equal size for statistics over images."""
+    return next(g for g in range(min(limit, batch), 0, -1) if batch % g == 0)
+
+
+def minibatch_std(x: Tensor, *, limit: int = 4) -> Tensor:
+    """Append the group's mean standard deviation as one more channel (Karras et al. 2018, section 3).
+
+    x: [N, C, H, W] to [N, C + 1, H, W]. Images i, i + N/g, i + 2N/g ... form a group of g.
+    """
+    n, c, h, w = x.shape
+    g = minibatch_group(n, limit)
+    y = x.reshape(g, n // g, c, h, w)
+    std = (y.var(dim=0, correction=0) + 1e-8).sqrt()  # [N/g, C, H, W]
+    channel = std.mean(dim=(1, 2, 3)).repeat(g)[:, None, None, None].expand(n, 1, h, w)
+    return torch.cat([x, channel], dim=1).contiguous(memory_format=torch.channels_last)
+
+
+def normalise_second_moment(x: Tensor) -> Tensor:
+    """Scale each row of [N, D] to a mean square of one (Karras et al. 2018, pixel norm on the latent)."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()

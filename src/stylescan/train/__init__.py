@@ -1,0 +1,1 @@
+"""Training: objective, step, loop, state and the run folder."""

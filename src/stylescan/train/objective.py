@@ -1,0 +1,147 @@
+"""The objective as data: a tuple of phases, each a few terms that one net minimises every so many steps.
+
+Lazy regularisation (Karras et al. 2020, appendix B) is an interval and a gain, not a branch. Terms of interval 1 join
+the main phase. A net with lazy phases of intervals r_i steps more often than once a step, so its optimiser takes
+lr * c and beta ** c with c = 1 / (1 + sum 1 / r_i).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from stylescan.config import ObjectiveConfig
+from stylescan.nets.protocols import Discriminator, Generator
+from stylescan.train.losses import LOSSES, AdversarialLoss, path_length_penalty, r1_penalty
+
+Net = Literal["G", "D"]
+
+
+@dataclass
+class PhaseBatch:
+    """What one phase draws and computes, each part at most once.
+
+    reals: [N, C, H, W] in [-1, 1]; c_real, c_fake: one-hot [N, K] or None; z: [N, z_dim]; z_mix, crossover: a second
+    latent and, an image, the first layer that takes it (num_ws = no mixing); rng: the phase's own generator, for noise.
+    """
+
+    G: Generator
+    D: Discriminator
+    net: Net
+    reals: Tensor
+    c_real: Tensor | None
+    z: Tensor
+    c_fake: Tensor | None
+    z_mix: Tensor | None
+    crossover: Tensor | None
+    rng: torch.Generator
+    buffers: dict[str, Tensor]
+    real_grad: bool = False
+    seen: dict[str, Tensor] = field(default_factory=dict)  # detached scores, for the log
+
+    @cached_property
+    def ws(self) -> Tensor:
+        """Styles [N, num_ws, w_dim], with mixing; G's phases also move the running mean of w."""
+        ws = self.G.mapping(self.z, self.c_fake)
+        if self.net == "G":
+            self.G.mapping.update_w_avg(ws, self.c_fake)
+        if self.z_mix is None or self.crossover is None:
+            return ws
+        second = self.G.mapping(self.z_mix, self.c_fake)
+        layer = torch.arange(self.G.num_ws, device=ws.device)[None, :, None]
+        return torch.where(layer < self.crossover[:, None, None], ws, second)
+
+    def synthesise(self, ws: Tensor) -> Tensor:
+        """Images [N, C, H, W] with fresh noise."""
+        return self.G.synthesis(ws, noise="random", rng=self.rng)
+
+    @cached_property
+    def fake_images(self) -> Tensor:
+        """Fakes; without a graph where D learns."""
+        with torch.set_grad_enabled(self.net == "G"):
+            return self.synthesise(self.ws)
+
+    @cached_property
+    def real_images(self) -> Tensor:
+        """Reals; requiring grad where a term differentiates by them."""
+        return self.reals.detach().requires_grad_() if self.real_grad else self.reals
+
+    @cached_property
+    def fake_scores(self) -> Tensor:
+        """D's scores of the fakes [N]."""
+        scores: Tensor = self.D(self.fake_images, self.c_fake)
+        self.seen["fake"] = scores.detach()
+        return scores
+
+    @cached_property
+    def real_scores(self) -> Tensor:
+        """D's scores of the reals [N]."""
+        scores: Tensor = self.D(self.real_images, self.c_real)
+        self.seen["real"] = scores.detach()
+        return scores
+
+
+@dataclass(frozen=True)
+class Term:
+    """A named part of a phase's loss. `real_grad`: it differentiates D by the real images."""
+
+    name: str
+    value: Callable[[PhaseBatch], Tensor]
+    real_grad: bool = False
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimiser step of `net`, due every `interval` steps; its loss is gain * sum of terms, averaged over images.
+
+    `shrink`: the phase takes a batch / shrink (path length: 2).
+    """
+
+    name: str
+    net: Net
+    interval: int
+    gain: float
+    terms: tuple[Term, ...]
+    shrink: int = 1
+
+    @property
+    def real_grad(self) -> bool:
+        """Whether any term needs the real images' gradient."""
+        return any(term.real_grad for term in self.terms)
+
+
+def _adversarial(loss: AdversarialLoss, net: Net) -> Term:
+    if net == "D":
+        return Term("D_loss", lambda b: loss.d(b.real_scores, b.fake_scores))
+    return Term("G_loss", lambda b: loss.g(b.real_scores if loss.pairs else None, b.fake_scores))
+
+
+def build_objective(config: ObjectiveConfig) -> tuple[Phase, ...]:
+    """Phases in the order in which a step runs them: G, path length, D, R1."""
+    loss = LOSSES[config.loss]
+    main: dict[Net, list[Term]] = {"G": [_adversarial(loss, "G")], "D": [_adversarial(loss, "D")]}
+    lazy: dict[Net, list[Phase]] = {"G": [], "D": []}
+    if config.pl_weight > 0:
+        term = Term("pl_penalty", partial(path_length_penalty, weight=config.pl_weight))
+        # its batch is smaller, so it stays a phase of its own even at interval 1
+        lazy["G"].append(Phase("G_pl", "G", config.pl_interval, float(config.pl_interval), (term,), shrink=2))
+    if config.r1_gamma > 0:
+        term = Term("r1_penalty", partial(r1_penalty, gamma=config.r1_gamma), real_grad=True)
+        if config.r1_interval == 1:
+            main["D"].append(term)
+        else:
+            lazy["D"].append(Phase("D_r1", "D", config.r1_interval, float(config.r1_interval), (term,)))
+    phases: list[Phase] = []
+    for net in ("G", "D"):
+        phases += [Phase(f"{net}_main", net, 1, 1.0, tuple(main[net])), *lazy[net]]
+    return tuple(phases)
+
+
+def lazy_correction(phases: Iterable[Phase], net: Net) -> float:
+    """c = 1 / (1 + sum 1 / r_i) over the lazy phases of `net`: the factor of lr and the power of beta."""
+    return 1 / sum(1 / phase.interval for phase in phases if phase.net == net)

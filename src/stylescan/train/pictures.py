@@ -1,0 +1,97 @@
+"""Pictures of a run: real and fake grids, loss and score curves."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stylescan.data.prepared import PreparedDataset, to_integers
+from stylescan.files import write_bytes_atomic
+from stylescan.generate.images import encode_png, grid
+from stylescan.nets.protocols import Generator, one_hot
+from stylescan.randomness import numpy_generator, torch_generator
+
+GRID_COLUMNS = 8
+
+
+def _grid_rows(num_classes: int) -> list[int]:
+    """One class a row: at least four rows, every class the same number of them."""
+    k = max(num_classes, 1)
+    return [row % k for row in range(k * -(-4 // k))][: max(4, k)]
+
+
+def save_grid(path: Path, images: np.ndarray, *, columns: int = GRID_COLUMNS) -> None:
+    """Images uint8 or uint16 [N, C, H, W] as one 8-bit PNG."""
+    eight = images if images.dtype == np.uint8 else (images >> 8).astype(np.uint8)
+    write_bytes_atomic(path, encode_png(grid(eight, columns=columns), {"Title": "training grid, not for diagnosis"}))
+
+
+def real_grid(dataset: PreparedDataset, indices: np.ndarray, *, seed: int) -> np.ndarray:
+    """Real training images, spread over subjects, a class a row: [N, C, H, W]."""
+    rng = numpy_generator(seed, "real_grid")
+    chosen: list[int] = []
+    for row in _grid_rows(dataset.num_classes):
+        mine = indices if dataset.num_classes == 0 else indices[dataset.labels[indices] == row]
+        fresh = np.setdiff1d(mine, chosen)
+        pool = fresh if len(fresh) >= GRID_COLUMNS else mine
+        if len(pool):
+            chosen += rng.choice(pool, GRID_COLUMNS, replace=len(pool) < GRID_COLUMNS).tolist()
+    return dataset.read(np.array(chosen))
+
+
+@torch.inference_mode()
+def fake_images(
+    G: Generator, labels: Sequence[int], *, seed: int, stream: str, bits: int, batch: int = 32, noise: str = "const"
+) -> np.ndarray:
+    """Images of `G` at fixed latents of (seed, stream): uint8 or uint16 [len(labels), C, H, W]."""
+    n, device = len(labels), next(G.parameters()).device
+    z = torch.randn(n, G.spec.z_dim, generator=torch_generator(seed, stream))
+    parts = []
+    for start in range(0, n, batch):
+        chunk = slice(start, start + batch)
+        c = one_hot(labels[chunk], G.spec.num_classes)
+        rng = torch_generator(seed, f"{stream}_noise", start)
+        images = G(z[chunk].to(device), None if c is None else c.to(device), noise=noise, rng=rng)  # type: ignore[arg-type]
+        parts.append(to_integers(images, bits))
+    return np.concatenate(parts)
+
+
+def fake_grid(G: Generator, *, seed: int, bits: int) -> np.ndarray:
+    """The same latents at every call, a class a row, so that grids of a run can be compared."""
+    labels = [row for row in _grid_rows(G.spec.num_classes) for _ in range(GRID_COLUMNS)]
+    return fake_images(G, labels, seed=seed, stream="fake_grid", bits=bits)
+
+
+def save_curves(path: Path, log: list[dict[str, Any]]) -> None:
+    """Losses, D's scores and the select scores over kimg, as one PNG."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"font.size": 9}):
+        figure = Figure(figsize=(9, 7), layout="constrained")
+        panels = figure.subplots(3, 1, sharex=True)
+        lines = [line for line in log if "G_loss" in line]
+        groups = (("loss", ("G_loss", "D_loss", "r1_penalty", "pl_penalty")), ("D's score", ("score_real", "score_fake")))
+        for panel, (label, names) in zip(panels, groups):
+            for name in names:
+                points = [(line["nimg"] / 1000, line[name]) for line in lines if name in line]
+                if points:
+                    panel.plot(*zip(*points), label=name, linewidth=1)
+            panel.set_ylabel(label)
+            if lines:
+                panel.legend(loc="upper right", frameon=False, ncols=4)
+        scored = [(line["nimg"] / 1000, line["kid"]) for line in log if "kid" in line]
+        if scored:
+            panels[2].plot(*zip(*scored), marker="o", color="black", linewidth=1)
+        panels[2].set_ylabel("KID on select")
+        panels[2].set_xlabel("kimg (thousand real images shown)")
+        for panel in panels:
+            panel.grid(alpha=0.3)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=100)
+    write_bytes_atomic(path, buffer.getvalue())
