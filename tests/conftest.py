@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+
+from stylescan.data.geometry import Geometry
+from stylescan.data.prepared import ImageRecord, IntensityRecord, Manifest, PreparedDataset, ShardRecord
+from stylescan.files import file_sha256, write_json_atomic
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -25,3 +32,45 @@ def shared_data() -> Path:
             pytest.fail(f"real scans are required here, and {folder} does not exist")
         pytest.skip(f"no real scans at {folder}: set STYLESCAN_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., PreparedDataset]:
+    """A function that writes a small prepared dataset of blobs: ellipses whose size depends on the class."""
+
+    def make(*, subjects: int = 12, slices: int = 4, resolution: int = 16, classes: int = 2) -> PreparedDataset:
+        rng = np.random.default_rng(7)
+        axis = np.linspace(-1, 1, resolution)
+        images, records = [], []
+        for subject in range(subjects):
+            split = "holdout" if subject % 6 == 4 else "select" if subject % 6 == 5 else "train"
+            label = subject % classes if classes else None
+            for number in range(slices):
+                a, b = rng.uniform(0.4, 0.6, 2) + (0.25 * label if label else 0)
+                disc = (axis[:, None] / a) ** 2 + (axis[None] / b) ** 2 < 1
+                images.append(np.clip(disc * 170 + rng.normal(0, 8, disc.shape), 0, 255).astype(np.uint8)[None])
+                geometry = Geometry(
+                    source_height=resolution, source_width=resolution,
+                    resampled_height=resolution, resampled_width=resolution,
+                )  # fmt: skip
+                records.append(
+                    ImageRecord(
+                        subject=f"sub-{subject:02d}", label=label, slice=number, split=split,
+                        source=f"{subject}_{number}", source_sha256="0" * 64, geometry=geometry,
+                    )  # fmt: skip
+                )
+        folder = tmp_path_factory.mktemp("prepared")
+        (folder / "shards").mkdir()
+        shard = folder / "shards" / "images-00000.npy"
+        np.save(shard, np.stack(images))
+        manifest = Manifest(
+            content_hash=hashlib.sha256(np.stack(images).tobytes()).hexdigest(), preparation={}, preparation_hash="p" * 64,
+            resolution=resolution, channels=1, bits=8, class_names=[f"kind {k}" for k in range(classes)],
+            claim="subject-wise", intensity=IntensityRecord(),
+            shards=[ShardRecord(file="shards/images-00000.npy", count=len(images), sha256=file_sha256(shard))],
+            images=records,
+        )  # fmt: skip
+        write_json_atomic(folder / "manifest.json", manifest.model_dump(mode="json"))
+        return PreparedDataset.open(folder)
+
+    return make

@@ -8,16 +8,18 @@ folder and may not climb out of it; an absolute path is taken as it stands, sinc
 from __future__ import annotations
 
 import csv
+import io
 import math
 from pathlib import Path
 
-from stylescan.data.layouts import Source, _kind, normal_side, some
+from stylescan.data.sources import Source, kind_of, normal_side, some
 from stylescan.errors import DataError
 
 _KNOWN = ("path", "subject", "label", "split", "side", "slice")
 SPLIT_WORDS = {
     "train": "train", "training": "train",
-    "select": "select", "val": "select", "valid": "select", "validate": "select", "validation": "select", "dev": "select",
+    "select": "select", "val": "select", "valid": "select", "validate": "select", "validation": "select",
+    "dev": "select",
     "holdout": "holdout", "hold-out": "holdout", "test": "holdout", "testing": "holdout",
 }  # fmt: skip
 
@@ -32,12 +34,19 @@ def _list_file(source: Path) -> Path | None:
     if source.is_file():
         return source if source.suffix.lower() in (".csv", ".tsv") else None
     lists = [file for file in sorted(source.glob("*.csv")) if not file.name.startswith(".")]
-    lists = [file for file in lists if "path" in (_read_rows(file)[0] if file.stat().st_size else [])]
+    lists = [file for file in lists if _has_path_column(file)]
     return lists[0] if len(lists) == 1 else None
 
 
+def _has_path_column(file: Path) -> bool:
+    try:
+        return "path" in _read_rows(file)[0]
+    except DataError:  # some other table that lies beside the scans
+        return False
+
+
 def read_list(source: Path) -> list[Source]:
-    """The scans named in the list `source` (or in the one list inside a folder). Raises DataError naming line and column."""
+    """The scans in the list `source` (or the one list inside a folder). Raises DataError naming line and column."""
     file = _list_file(source)
     if file is None:
         raise DataError(f"{source}: no CSV list with a `path` column",
@@ -73,7 +82,7 @@ def _read_rows(file: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
     first = text.split("\n", 1)[0]
     separator = max(",;\t", key=first.count)
     try:
-        reader = csv.reader(text.splitlines(), delimiter=separator, strict=True)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         header = [name.strip() for name in next(reader, [])]
         rows = []
         for values in reader:
@@ -110,7 +119,7 @@ def _source(file: Path, line: int, row: dict[str, str], numeric: list[str]) -> S
     return Source(
         name=row["path"].replace("\\", "/"),
         paths=(_resolve(file, line, row["path"]),),
-        kind=_kind(row["path"]),
+        kind=kind_of(row["path"]),
         subject=row.get("subject") or None,
         label=row.get("label") or None,
         split=SPLIT_WORDS[split] if split else None,

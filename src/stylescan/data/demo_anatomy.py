@@ -1,4 +1,4 @@
-"""The anatomy behind the demo: the MNI152 template, its lateral ventricles, and a flow that makes them larger or smaller."""
+"""The demo's anatomy: the MNI152 template, its lateral ventricles, and a flow that makes them larger or smaller."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Please cite: Fonov et al., Unbiased average age-appropriate atlases for pediatri
 # The flow is solved on this box (mm, template space), which holds the ventricles with a wide margin.
 FLOW_BOX_MM = ((-68.0, 68.0), (-92.0, 64.0), (-44.0, 64.0))
 FLOW_SPACING_MM = 2.0
-# Ventricle volumes over the template's; beyond that the tissue between the two ventricles would be thinner than a voxel.
+# Ventricle volumes over the template's; beyond that the tissue between the two would be thinner than a voxel.
 FACTOR_RANGE = (0.3, 5.0)
 
 
@@ -81,7 +81,7 @@ def load_template() -> Template:
 
 
 def lateral_ventricles(t1: Floats, origin_mm: tuple[float, float, float]) -> Floats:
-    """The share [0, 1] of each voxel that is lateral ventricle: dark on T1, in three anatomical boxes, one piece a side.
+    """The share [0, 1] of each voxel that is lateral ventricle: dark, in three anatomical boxes, one piece a side.
 
     The boxes (MNI mm) hold bodies, frontal horns and atria, and leave out the cisterns, the third ventricle and the
     fissure between the hemispheres, which are just as dark.
@@ -120,15 +120,15 @@ class VentricleFlow:
         position = float(np.interp(np.log(factor), np.log(self.factors), np.arange(len(self.factors))))
         low = min(int(position), len(self.factors) - 2)
         share = np.float32(position - low)
-        return (1 - share) * self.fields[low] + share * self.fields[low + 1]
+        return np.asarray((1 - share) * self.fields[low] + share * self.fields[low + 1])
 
     def apply(self, points_mm: Floats, factor: float) -> Floats:
-        """Where in the template each output point [3, ...] comes from when the ventricles have `factor` times the volume."""
+        """Where in the template each point [3, ...] comes from when the ventricles have `factor` times the volume."""
         return points_mm + _displacement_at(self.field(factor), points_mm)
 
 
 def ventricle_flow(template: Template, *, step: float = 0.4) -> VentricleFlow:
-    """Flow along a velocity field whose divergence is positive in the ventricles and negative in the tissue around them.
+    """Flow along a velocity field of positive divergence in the ventricles and negative in the tissue around them.
 
     The field is the gradient of a potential (a Poisson equation, solved by cosine transform); following it for a time t
     is a diffeomorphism, so nothing ever folds, and the ventricles grow with t. `step` is the time between two rungs.

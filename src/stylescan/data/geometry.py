@@ -6,10 +6,17 @@ comes last so that the anatomy covers whole pixels and `undo` is an exact crop.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
+
+MAX_CROP = 0.05  # cutting up to this share off keeps every pixel sharp; more could cost anatomy
+MIN_FILL = 0.75  # images that fill at least this share of the square are padded instead of enlarged
+MIN_SIDE, MAX_SIDE = 16, 1024
 
 
 class Geometry(BaseModel):
@@ -74,3 +81,100 @@ def undo(image: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
     bottom = max(top + 1, height - round(geometry.pad_bottom * scale))
     right = max(left + 1, width - round(geometry.pad_right * scale))
     return image[..., top:bottom, left:right]
+
+
+def choose_resolution(longest: float) -> tuple[int, bool]:
+    """The power of two for images of `longest` pixels, and whether they keep their pixels (no resampling).
+
+    Next power above where the image fills three quarters of it (padded); the power below where at most 5 % would be cut
+    off (cropped); else the power below, by resampling. Always within 16..1024.
+    """
+    above = MIN_SIDE
+    while above < longest and above < MAX_SIDE:
+        above *= 2
+    if MIN_FILL * above <= longest <= above:
+        return above, True
+    below = above if longest > above else max(above // 2, MIN_SIDE)
+    return below, below <= longest <= below * (1 + MAX_CROP)
+
+
+def plan_picture(
+    height: int, width: int, resolution: int, *, exact: bool, spacing_mm: tuple[float, float] | None = None
+) -> Geometry:
+    """Geometry of one picture: its longest side becomes `resolution`, the other is padded evenly.
+
+    Up to 5 % too large is cropped instead of resampled; with `exact` (see `choose_resolution`), up to a quarter too small is
+    padded instead.
+    """
+    longest = max(height, width)
+    keep = resolution <= longest <= resolution * (1 + MAX_CROP)
+    if keep or (exact and MIN_FILL * resolution <= longest <= resolution):
+        return _assemble(height, width, (1.0, 1.0), resolution, spacing_mm)
+    scale = resolution / longest
+    return _assemble(height, width, (scale, scale), resolution, spacing_mm)
+
+
+def plan_volume(
+    height: int, width: int, spacing_mm: tuple[float, float], resolution: int, field_of_view_mm: float
+) -> Geometry:
+    """Geometry of a volume's slices: `field_of_view_mm` fills the square, so anatomy keeps its scale in the whole set.
+
+    Rows and columns are scaled apart, which makes pixels isotropic. What is larger than the field of view is cropped
+    evenly, what is smaller is padded.
+    """
+    per_mm = resolution / field_of_view_mm
+    return _assemble(height, width, (per_mm * spacing_mm[0], per_mm * spacing_mm[1]), resolution, spacing_mm)
+
+
+def _assemble(
+    height: int, width: int, scale: tuple[float, float], resolution: int, spacing_mm: tuple[float, float] | None
+) -> Geometry:
+    """Crop what leaves the square, resample the rest, pad to the square; odd remainders go to the bottom and right."""
+    cut_rows, cut_columns = (_surplus(n, s, resolution) for n, s in zip((height, width), scale))
+    rows = min(resolution, max(1, round((height - cut_rows) * scale[0])))
+    columns = min(resolution, max(1, round((width - cut_columns) * scale[1])))
+    pad_rows, pad_columns = resolution - rows, resolution - columns
+    return Geometry(
+        source_height=height,
+        source_width=width,
+        crop_top=cut_rows // 2,
+        crop_bottom=cut_rows - cut_rows // 2,
+        crop_left=cut_columns // 2,
+        crop_right=cut_columns - cut_columns // 2,
+        resampled_height=rows,
+        resampled_width=columns,
+        pad_top=pad_rows // 2,
+        pad_bottom=pad_rows - pad_rows // 2,
+        pad_left=pad_columns // 2,
+        pad_right=pad_columns - pad_columns // 2,
+        spacing_mm=spacing_mm,
+    )
+
+
+def _surplus(length: int, scale: float, resolution: int) -> int:
+    """Source pixels beyond the square: none where the length fits within half an output pixel."""
+    if length * scale <= resolution + 0.5:
+        return 0
+    return min(length - 1, length - math.floor(resolution / scale + 1e-6))
+
+
+def apply(image: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
+    """`image` [C, H, W] in [0, 1] through `geometry`: [C, R, R] in [0, 1]. Padding is 0, the lowest value.
+
+    Resampling is bicubic and antialiased (the kernel widens with the reduction). Raises ValueError where the image's
+    size is not the geometry's.
+    """
+    channels, height, width = image.shape
+    if (height, width) != (geometry.source_height, geometry.source_width):
+        raise ValueError(f"image is {height}x{width}, the geometry is for {geometry.source_height}x{geometry.source_width}")
+    rows = slice(geometry.crop_top, height - geometry.crop_bottom)
+    columns = slice(geometry.crop_left, width - geometry.crop_right)
+    image = image[:, rows, columns]
+    size = (geometry.resampled_width, geometry.resampled_height)
+    if image.shape[:0:-1] != size:
+        resized = [Image.fromarray(c).resize(size, Image.Resampling.BICUBIC) for c in np.ascontiguousarray(image)]
+        image = np.stack([np.asarray(c, np.float32) for c in resized]).clip(0.0, 1.0)
+    out = np.zeros((channels, geometry.output_height, geometry.output_width), np.float32)
+    top, left = geometry.pad_top, geometry.pad_left
+    out[:, top : top + size[1], left : left + size[0]] = image
+    return out

@@ -15,7 +15,7 @@ SALT_NAME = ".salt"
 
 
 def load_salt(folder: Path, given: str | None) -> str:
-    """The salt of the dataset in `folder`: as given, else the one kept there, else a new random one, kept (mode 0600)."""
+    """The salt of the dataset in `folder`: the given one, else the one kept there, else a new one; kept, mode 0600."""
     file = folder / SALT_NAME
     kept = file.read_text("utf-8").strip() if file.is_file() else ""
     salt = given or kept or secrets.token_hex(16)

@@ -38,13 +38,15 @@ def to_fraction(values: NDArray[Any], low: float, high: float) -> NDArray[np.flo
     """Linear from [low, high] to [0, 1], clipped, float32. A constant input (low == high) gives 0."""
     if not high > low:
         return np.zeros(values.shape, np.float32)
-    return np.clip((values.astype(np.float32) - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
+    fractions: NDArray[np.float32] = (values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    return fractions.clip(0.0, 1.0)
 
 
 def from_fraction(fractions: NDArray[np.float32], bits: int) -> NDArray[Any]:
     """[0, 1] to uint8 or uint16 over the full range, rounded."""
     largest = 2**bits - 1
-    return np.clip(np.rint(fractions * np.float32(largest)), 0, largest).astype("<u2" if bits == 16 else "u1")
+    integers: NDArray[Any] = np.rint(fractions * np.float32(largest)).clip(0, largest)
+    return integers.astype("<u2" if bits == 16 else "u1")
 
 
 def otsu_threshold(fractions: NDArray[np.float32]) -> float:

@@ -9,30 +9,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stylescan.data.options import PrepareOptions
-from stylescan.data.readers import READERS, Kind, stem_of, suffix_of
+from stylescan.data.readers import READERS, stem_of, suffix_of
+from stylescan.data.sources import Source, kind_of, natural_key, normal_side, some
 from stylescan.errors import ConfigError, DataError
 
-SHOWN = 20  # names printed in a refusal; the rest are counted
 _SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validate", "validation", "holdout", "select"}
-
-
-@dataclass(frozen=True)
-class Source:
-    """One picture or volume before it is read. `name`: unique, readable, relative to the source. `paths`: its files."""
-
-    name: str
-    paths: tuple[Path, ...]
-    kind: Kind
-    subject: str | None = None
-    label: str | None = None
-    split: str | None = None
-    side: str | None = None
-    slice: int | None = None
-    extra: dict[str, float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,16 +46,7 @@ def scan_files(root: Path) -> list[Path]:
 
 def file_source(root: Path, path: Path) -> Source:
     """A Source of one file, named by its path below `root`."""
-    return Source(path.relative_to(root).as_posix(), (path,), _kind(path.name))
-
-
-def _kind(name: str) -> Kind:
-    suffix = suffix_of(name)
-    if suffix is None:
-        raise DataError(
-            f"{name}: none of the known suffixes ({', '.join(READERS)})", remedy="convert it, or leave it out"
-        )
-    return READERS[suffix].kind
+    return Source(path.relative_to(root).as_posix(), (path,), kind_of(path.name))
 
 
 def _class_folders(root: Path) -> tuple[list[str], bool]:
@@ -82,7 +58,7 @@ def _class_folders(root: Path) -> tuple[list[str], bool]:
 
 def _detect_nifti(root: Path) -> str | None:
     files = scan_files(root) if root.is_dir() else []
-    volumes = sum(_kind(path.name) == "volume" for path in files)
+    volumes = sum(kind_of(path.name) == "volume" for path in files)
     return f"{volumes} NIfTI volumes" if volumes and volumes == len(files) else None
 
 
@@ -196,7 +172,7 @@ def _detect(source: Path) -> tuple[str, str]:
                                "or flat to ignore them as splits")  # fmt: skip
     if loose and folders:
         raise DataError(f"{source}: images lie both here and in folders ({', '.join(folders[:4])})",
-                        remedy="say --layout flat (no classes), or move the loose ones into a class folder")  # fmt: skip
+                        remedy="say --layout flat (no classes), or move the loose ones into a folder")  # fmt: skip
     raise DataError(f"{source}: no scans found (looked for {', '.join(READERS)}, or a CSV list with a `path` column)",
                     remedy="check the path, or convert the scans to one of these")  # fmt: skip
 
@@ -204,7 +180,8 @@ def _detect(source: Path) -> tuple[str, str]:
 def _require_match(sources: list[Source], pattern: str) -> list[Source]:
     failing = [item.name for item in sources if re.search(pattern, item.name) is None]
     if failing:
-        raise DataError(f"the pattern {pattern!r} does not match {len(failing)} of {len(sources)} files: {some(failing)}",
+        count = f"{len(failing)} of {len(sources)} files"
+        raise DataError(f"the pattern {pattern!r} does not match {count}: {some(failing)}",
                         remedy="correct the pattern, or move these files elsewhere")  # fmt: skip
     return sources
 
@@ -230,19 +207,3 @@ def _match(source: Source, pattern: re.Pattern[str]) -> Source:
         slice=source.slice if number is None else int(number),
         extra=extra,
     )
-
-
-def normal_side(text: str) -> str:
-    """'left' or 'right' for their common spellings, else the text in lower case."""
-    plain = text.strip().lower().replace("_", "")
-    return {"l": "left", "r": "right", "lh": "left", "rh": "right"}.get(plain, plain)
-
-
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sorting key that puts slice 9 before slice 10."""
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
-
-
-def some(names: list[str]) -> str:
-    """Up to 20 names, and how many more there are."""
-    return ", ".join(names[:SHOWN]) + (f", and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -39,8 +39,9 @@ def read_nifti(paths: Sequence[Path]) -> Volume:
     import nibabel as nib
 
     path = paths[0]
+    canonical: Any = nib.as_closest_canonical
     try:
-        image = nib.load(path)
+        image: Any = nib.load(path)
         _check_header(path, image)
         notes = []
         if not isinstance(image, nib.Nifti1Pair):
@@ -48,8 +49,8 @@ def read_nifti(paths: Sequence[Path]) -> Volume:
         if int(image.header["sform_code"]) == 0 and int(image.header["qform_code"]) == 0:
             notes.append("the header states no orientation: left/right and up/down are assumed")
         image = image.slicer[(slice(None),) * 3 + (0,) * (len(image.shape) - 3)]
-        image = nib.as_closest_canonical(image)
-        spacing = tuple(float(s) for s in nib.affines.voxel_sizes(image.affine))
+        image = canonical(image)
+        spacing = tuple(float(s) for s in np.sqrt((np.asarray(image.affine)[:3, :3] ** 2).sum(axis=0)))
         voxels = np.asanyarray(image.dataobj)
     except (DataError, MemoryError):
         raise

@@ -98,7 +98,7 @@ def read_tiff(paths: Sequence[Path]) -> Picture:
             page = file.pages.first
             shape, dtype = tuple(page.shape), page.dtype
             _check_size(path, shape[:2] if len(shape) > 1 else (1, *shape))
-            if dtype is None or dtype == np.uint8 or dtype == np.bool_:
+            if dtype is None or dtype in (np.uint8, np.bool_):
                 return read_pillow(paths)
             array = _tiff_values(page, paths)
             inverted = int(page.photometric) == 0  # MinIsWhite

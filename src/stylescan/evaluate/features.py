@@ -132,7 +132,10 @@ def _folded_lite0(expected_sha256: str) -> nn.Module:
             _fold(block, "_expand_conv", "_bn0")
         _fold(block, "_depthwise_conv", "_bn1")
         _fold(block, "_project_conv", "_bn2")
-    return _PooledFeatures(net).to(memory_format=torch.channels_last)
+    pooled: Any = _PooledFeatures(net)
+    pooled.to(memory_format=torch.channels_last)
+    module: nn.Module = pooled
+    return module
 
 
 def _fold(owner: nn.Module, conv_name: str, norm_name: str) -> None:

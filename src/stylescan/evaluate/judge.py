@@ -1,25 +1,161 @@
-"""`evaluate`: judge a run, a snapshot or a folder of images on held-out subjects, and write the report."""
+"""`evaluate`: judge a run, a snapshot or a folder of images on held-out subjects, and write the report.
+
+`report.json` has these top-level keys, which stay: `schema_version`, `subject` (what was judged), `data`,
+`extractor`, `metrics` (`n`, `headline`, one entry a metric, `classes`), `rows`, `audit` (`verdict`, `reason`, `ran`),
+`interpretation`, `notes`, `training`, `provenance`. Equal inputs give equal bytes: it holds no time, path or host.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
-from stylescan.data.prepared import PreparedDataset
-from stylescan.errors import ConfigError, DataError
-from stylescan.evaluate.cache import Progress, cached_features, extract
+from stylescan import __version__
+from stylescan.data.prepared import SPLITS, PreparedDataset
+from stylescan.errors import ConfigError
+from stylescan.evaluate.cache import Progress
 from stylescan.evaluate.features import Extractor, get_extractor
-from stylescan.evaluate.intervals import CAVEAT, Interval, jackknife_interval
-from stylescan.evaluate.metrics import METRICS
-from stylescan.evaluate.reference import Floor, blur_sigma_px, blurred, floor_draws, floor_of, thin_by_subject
-from stylescan.evaluate.targets import Generated, Target, open_target
+from stylescan.evaluate.material import Material, gather, holdout_positions
+from stylescan.evaluate.report import write_report
+from stylescan.evaluate.scores import headline_metric, score_classes, score_metrics, score_rows
+from stylescan.evaluate.targets import MIN_IMAGES, Target, open_target
+from stylescan.evaluate.words import LIMITS_OF_AUDIT, closeness, interpretation
 
-MAX_IMAGES = 2000
-MAX_TRAIN = 10_000
-MIN_CLASS_IMAGES = 30
-MIN_CLASS_SUBJECTS = 5
+SCHEMA_VERSION = 1
+SYNTHETIC = "SYNTHETIC - not for diagnosis"
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """The report's JSON values and the two files that hold them."""
+
+    report: dict[str, Any]
+    html: Path
+    json: Path
+
+    @property
+    def verdict(self) -> str:
+        """The audit's verdict: pass, warn, fail or cannot tell."""
+        return str(self.report["audit"]["verdict"])
+
+
+def evaluate(
+    target: str | Path,
+    dataset: PreparedDataset | str | Path,
+    out_dir: str | Path,
+    *,
+    extractor: str | Extractor = "efficientnet-lite0",
+    n: int | None = None,
+    seed: int = 0,
+    psi: float = 1.0,
+    full: bool = False,
+    notices: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> EvaluationResult:
+    """Judge generated images against held-out subjects; write `out_dir`/report.json and report.html.
+
+    Parameters
+    ----------
+    target : a run folder, a snapshot folder, or a folder of PNG images made by any generator.
+    dataset : the prepared data, or its folder. Its `holdout` split is read, and `train` for the floor.
+    extractor : a name of EXTRACTORS, or an object.
+    n : images to judge, 10 or more; the number of held-out slices by default, 2,000 at most.
+    seed : decides generated images, draws for the floor and groups of the intervals.
+    psi : truncation of the generator; 1 = none.
+    full : use every held-out slice, however many.
+    notices : terms of the data, shown with the report.
+
+    Raises a StylescanError where the data has no hold-out, or the target does not fit the data.
+    """
+    if n is not None and n < MIN_IMAGES:
+        raise ConfigError(f"n is {n}, expected at least {MIN_IMAGES}", remedy="Ask for more images.")
+    if seed < 0:
+        raise ConfigError(f"seed is {seed}, expected 0 or more", remedy="Choose a seed of 0 or more.")
+    data = dataset if isinstance(dataset, PreparedDataset) else PreparedDataset.open(dataset)
+    holdout_positions(data)  # refuse before any network is loaded
+    opened = open_target(target, data, psi=psi)
+    material = gather(opened, data, get_extractor(extractor), n=n, seed=seed, full=full, progress=progress)
+    metrics = score_metrics(material, progress)
+    rows = score_rows(material, metrics)
+    headline = headline_metric(material)
+    report = {
+        "schema_version": SCHEMA_VERSION,
+        "notice": SYNTHETIC,
+        "subject": opened.describe() | {"n": material.n, "seed": seed},
+        "data": _data(material),
+        "extractor": {
+            "name": material.extractor.name,
+            "hash": material.extractor.hash,
+            "dim": material.extractor.dim,
+        },
+        "metrics": {"n": material.n, "headline": headline, **metrics, "classes": score_classes(material)},
+        "rows": rows,
+        "audit": {"verdict": "cannot tell", "reason": LIMITS_OF_AUDIT, "ran": False},
+        "interpretation": {
+            "closeness": closeness(headline, metrics[headline], rows),
+            "sentences": interpretation(headline, metrics, rows),
+        },
+        "notes": material.notes,
+        "notices": list(notices),
+        "training": _training(opened),
+        "provenance": _provenance(),
+    }
+    html, json_path = write_report(Path(out_dir), report, material)
+    return EvaluationResult(report, html, json_path)
+
+
+def _data(material: Material) -> dict[str, Any]:
+    dataset, held = material.dataset, material.holdout
+    splits = {}
+    for split in SPLITS:
+        positions = dataset.indices(split)
+        splits[split] = {"slices": len(positions), "subjects": len(np.unique(dataset.subjects[positions]))}
+    return {
+        "content_hash": dataset.content_hash,
+        "preparation_hash": dataset.preparation_hash,
+        # Equal only for the same slices of the same data.
+        "holdout_hash": hashlib.sha256(
+            dataset.content_hash.encode() + held.indices.astype("<i8").tobytes()
+        ).hexdigest(),
+        "claim": dataset.manifest.claim,
+        "resolution": dataset.resolution,
+        "channels": dataset.channels,
+        "bits": dataset.bits,
+        "class_names": list(dataset.class_names),
+        "splits": splits,
+        "holdout_used": {"slices": len(held.indices), "subjects": held.num_subjects},
+    }
+
+
+def _training(target: Target) -> list[dict[str, float]]:
+    """The scores on `select` from the training log: nimg with kid and fd, in order; empty without a log."""
+    if target.log is None:
+        return []
+    rows = []
+    for text in target.log.read_text("utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue  # the last line of a killed run may be torn
+        if isinstance(line, dict) and "kid" in line and "nimg" in line:
+            values = {key: line[key] for key in ("nimg", "kid", "fd") if isinstance(line.get(key), (int, float))}
+            if len(values) >= 2 and all(np.isfinite(value) for value in values.values()):
+                rows.append({key: float(value) for key, value in values.items()})
+    return rows
+
+
+def _provenance() -> dict[str, str]:
+    return {
+        "stylescan": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

@@ -111,9 +111,7 @@ def holdout_positions(dataset: PreparedDataset) -> NDArray[np.int64]:
     subjects = len(np.unique(dataset.subjects[held]))
     if subjects < 2:
         found = "no held-out images" if not subjects else "one held-out subject"
-        raise DataError(
-            f"{dataset.path}: {found}, expected at least 2 subjects that training never saw", remedy=_AGAIN
-        )
+        raise DataError(f"{dataset.path}: {found}, expected at least 2 subjects that training never saw", remedy=_AGAIN)
     return held
 
 

@@ -24,8 +24,10 @@ def _factor(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         raise ValueError(f"features have shape {x.shape}, expected [n, d] with n >= 2")
     mean = x.mean(axis=0)
     centred = (x - mean) / np.sqrt(len(x) - 1)
-    # QR keeps A^T A exactly and bounds the size of what follows by d.
-    return mean, np.linalg.qr(centred, mode="r") if len(x) > x.shape[1] else centred
+    if len(x) > x.shape[1]:
+        # R of QR keeps A^T A exactly and bounds the size of what follows by d.
+        centred = np.asarray(np.linalg.qr(centred, mode="r"))
+    return mean, centred
 
 
 def _frechet_from_factors(
@@ -55,7 +57,8 @@ def frechet_distance_of_moments(mean_x: ArrayLike, cov_x: ArrayLike, mean_y: Arr
 
     def root(covariance: ArrayLike) -> NDArray[np.float64]:
         values, vectors = np.linalg.eigh(np.asarray(covariance, dtype=np.float64))
-        return np.sqrt(np.clip(values, 0.0, None))[:, None] * vectors.T
+        factor: NDArray[np.float64] = np.sqrt(np.clip(values, 0.0, None))[:, None] * vectors.T
+        return factor
 
     mean_x, mean_y = np.asarray(mean_x, dtype=np.float64), np.asarray(mean_y, dtype=np.float64)
     return _frechet_from_factors(mean_x, root(cov_x), mean_y, root(cov_y))
@@ -99,10 +102,11 @@ def kernel_pairs(x: Features, y: Features, x_groups: Groups | None, y_groups: Gr
     """All kernel values of `x` [n, d] and `y` [m, d]; groups are subjects, None = every image its own."""
 
     def allowed(groups: Groups | None, n: int) -> NDArray[np.bool_]:
-        codes = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        codes = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
         if len(codes) != n:
             raise ValueError(f"{len(codes)} groups for {n} images")
-        return codes[:, None] != codes[None, :]
+        differ: NDArray[np.bool_] = codes[:, None] != codes[None, :]
+        return differ
 
     return KernelPairs(
         polynomial_kernel(x, x),

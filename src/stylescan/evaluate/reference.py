@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,7 +99,8 @@ def blurred(images: NDArray[Any], sigma_px: float) -> NDArray[Any]:
     from scipy.ndimage import gaussian_filter
 
     smooth = gaussian_filter(images.astype(np.float32), sigma=(0, 0, sigma_px, sigma_px), mode="nearest")
-    return np.rint(smooth).astype(images.dtype)
+    rounded: NDArray[Any] = np.rint(smooth).astype(images.dtype)
+    return rounded
 
 
 def nearest(queries: Features, pool: Features, k: int) -> NDArray[np.int64]:
@@ -117,5 +118,3 @@ def apportion(frequencies: Sequence[float], n: int) -> NDArray[np.int64]:
     for extra in np.argsort(counts - exact, kind="stable")[: n - int(counts.sum())]:
         counts[extra] += 1
     return np.repeat(np.arange(len(share)), counts)
-
-

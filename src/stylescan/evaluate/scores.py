@@ -95,7 +95,7 @@ def score_rows(material: Material, metrics: dict[str, dict[str, Any]]) -> list[d
 
 
 def score_classes(material: Material) -> list[dict[str, Any]]:
-    """KID of each class with its own floor and interval, or `missing`: why there is no number. Empty without classes."""
+    """KID of each class with floor and interval, or `missing`: why there is none. Empty without classes."""
     out: list[dict[str, Any]] = []
     train, held = material.train, material.holdout
     for label, name in enumerate(material.dataset.class_names):

@@ -71,6 +71,4 @@ class SelectScorer:
         if fakes.shape != expected:
             raise ValueError(f"generate gave images of shape {fakes.shape}, expected {expected}")
         features = extract(self._extractor, fakes)
-        return {
-            name: metric.compute(features, self._real, None, self._subjects) for name, metric in METRICS.items()
-        }
+        return {name: metric.compute(features, self._real, None, self._subjects) for name, metric in METRICS.items()}

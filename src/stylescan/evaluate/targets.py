@@ -157,9 +157,9 @@ def _check_snapshot(snapshot: Snapshot, dataset: PreparedDataset) -> list[str]:
         )
     if meta.preparation_hash != dataset.preparation_hash or meta.bits != dataset.bits:
         raise SnapshotError(
-            f"{snapshot.folder}: the training data was prepared as {meta.preparation_hash[:12]}, {meta.bits} bits, this "
-            f"data as {dataset.preparation_hash[:12]}, {dataset.bits} bits: intensities or geometry differ, so that a "
-            "distance would measure the preparation",
+            f"{snapshot.folder}: the training data was prepared as {meta.preparation_hash[:12]}, {meta.bits} bits, "
+            f"this data as {dataset.preparation_hash[:12]}, {dataset.bits} bits: intensities or geometry differ, "
+            "so that a distance would measure the preparation",
             remedy=retrain,
         )
     if meta.data_content_hash != dataset.content_hash:
@@ -171,7 +171,11 @@ def _check_snapshot(snapshot: Snapshot, dataset: PreparedDataset) -> list[str]:
 
 
 class FolderTarget:
-    """PNG images in a folder, or in one folder a class below it; read in the order of their names."""
+    """PNG images in a folder, or in one folder a class below it, in the order of their names.
+
+    A class comes from the folder's name, else from the file's own text `class`, as `stylescan generate` writes it.
+    Images without the padding that `prepare` added get it back.
+    """
 
     def __init__(self, path: Path, dataset: PreparedDataset) -> None:
         if not path.is_dir():
@@ -196,9 +200,10 @@ class FolderTarget:
             self.notes.append("The images carry no class, so that nothing is said of single classes.")
 
     def _label(self, file: Path) -> int:
-        if file.parent == self._path:
-            return -1
         names = self._dataset.class_names
+        if file.parent == self._path:
+            word = _class_text(file) if names else None
+            return names.index(word) if word in names else -1
         if file.parent.name in names:
             return names.index(file.parent.name)
         raise DataError(
@@ -223,6 +228,16 @@ class FolderTarget:
         return None
 
 
+def _class_text(file: Path) -> str | None:
+    from PIL import Image
+
+    try:
+        with Image.open(file, formats=["PNG"]) as picture:
+            return str(picture.info.get("class"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None  # `read_png` says what is wrong, if the image is chosen
+
+
 def read_png(file: Path, dataset: PreparedDataset) -> NDArray[Any]:
     """One image [C, R, R] at the data's depth. A colour file with three equal planes counts as grey.
 
@@ -231,24 +246,28 @@ def read_png(file: Path, dataset: PreparedDataset) -> NDArray[Any]:
     from PIL import Image, UnidentifiedImageError
 
     size = dataset.resolution
+    plan = dataset.output_geometry()
+    unpadded = (plan.resampled_width, plan.resampled_height)
     try:
         with Image.open(file, formats=["PNG"]) as picture:
             # Checked on the header, before any pixel is unpacked.
-            if picture.size != (size, size):
+            if picture.size not in ((size, size), unpadded):
                 raise DataError(
                     f"{file}: {picture.width}x{picture.height} px, the data is {size}x{size}",
-                    remedy="Generate at the data's size, padding kept, and keep contact sheets out of the folder.",
+                    remedy="Generate at the data's size, and keep contact sheets out of the folder.",
                 )
             if picture.mode not in ("L", "I;16", "RGB"):
                 raise _wrong_channels(file, f"mode {picture.mode}", dataset)
             pixels = np.asarray(picture)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as problem:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
         raise DataError(f"{file}: not a whole PNG image ({problem})", remedy="Remove it or make it again.") from None
     planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
     if dataset.channels == 1 and len(planes) == 3 and (planes == planes[:1]).all():
         planes = planes[:1]
     if len(planes) != dataset.channels:
         raise _wrong_channels(file, f"{len(planes)} channels", dataset)
+    if planes.shape[1:] != (size, size):
+        planes = np.pad(planes, ((0, 0), (plan.pad_top, plan.pad_bottom), (plan.pad_left, plan.pad_right)))
     return _to_depth(planes, dataset.bits)
 
 
@@ -263,5 +282,3 @@ def _to_depth(planes: NDArray[Any], bits: int) -> NDArray[Any]:
     if bits == 8:
         return planes if planes.dtype == np.uint8 else np.rint(planes / 257.0).astype(np.uint8)
     return planes.astype(np.uint16) * 257 if planes.dtype == np.uint8 else planes.astype(np.uint16)
-
-

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from stylescan.evaluate.intervals import CAVEAT
+from stylescan.evaluate.metrics import METRICS
 
-TITLES = {"kid": "KID", "fd": "FD"}
 LIMITS_OF_AUDIT = (
     "The memorisation audit is not part of this version and was not run. Nothing is known about copies of training "
     "images, so these images must not be treated as private."
@@ -39,7 +39,7 @@ def closeness(metric: str, result: dict[str, Any], rows: list[dict[str, Any]]) -
     value, floor = result["value"], result["floor"]
     blurred, untrained = row_value(rows, "blurred_real", metric), row_value(rows, "untrained", metric)
     if value is None:
-        return f"{TITLES[metric]} could not be computed on this hold-out."
+        return f"{METRICS[metric].title} could not be computed on this hold-out."
     if floor is not None and value <= floor["high"]:
         return "By this measure, at this n, not told apart from other real subjects."
     if untrained is not None and value >= 0.9 * untrained:
@@ -52,8 +52,8 @@ def closeness(metric: str, result: dict[str, Any], rows: list[dict[str, Any]]) -
 
 
 def sentence(metric: str, result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """For instance 'KID 0.12 = 65 x the floor of 0.0018; blurred real images score 0.3; an untrained net scores 0.9.'"""
-    parts = [f"{TITLES[metric]} {number(result['value'])}"]
+    """For instance 'KID 0.12 = 65 x the floor of 0.0018; blurred real images score 0.3; an untrained net 0.9.'"""
+    parts = [f"{METRICS[metric].title} {number(result['value'])}"]
     if result["ratio_to_floor"] is not None and result["ratio_to_floor"] > 0:
         parts[0] += f" = {ratio(result['ratio_to_floor'])} x the floor of {number(result['floor']['value'])}"
     elif result["floor"] is not None:
@@ -68,14 +68,15 @@ def sentence(metric: str, result: dict[str, Any], rows: list[dict[str, Any]]) ->
 
 def certainty(metric: str, result: dict[str, Any]) -> str:
     """The interval, what it does not cover, and whether the value is only indicative."""
-    title = TITLES[metric]
+    title = METRICS[metric].title
     interval = result["interval"]
     if interval is None:
         text = f"{title} has no interval: {result['interval_missing']}."
     else:
         text = (
             f"{title} lies between {number(interval['low'])} and {number(interval['high'])} "
-            f"({interval['level']:.0%} interval, jackknife over {interval['groups']} groups of held-out subjects). {CAVEAT}"
+            f"({interval['level']:.0%} interval, jackknife over {interval['groups']} groups of held-out subjects). "
+            f"{CAVEAT}"
         )
     if result["indicative"]:
         text += (

@@ -28,6 +28,9 @@ def _grid_rows(num_classes: int) -> list[int]:
 def save_grid(path: Path, images: np.ndarray, *, columns: int = GRID_COLUMNS) -> None:
     """Images uint8 or uint16 [N, C, H, W] as one 8-bit PNG."""
     eight = images if images.dtype == np.uint8 else (images >> 8).astype(np.uint8)
+    if eight.shape[1] not in (1, 3):  # several contrasts: side by side, each grey
+        n, c, h, w = eight.shape
+        eight = eight.transpose(0, 2, 1, 3).reshape(n, 1, h, c * w)
     write_bytes_atomic(path, encode_png(grid(eight, columns=columns), {"Title": "training grid, not for diagnosis"}))
 
 

@@ -1,0 +1,116 @@
+"""The second look: read sources again, cut, scale and write them as one shard. Runs in worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from stylescan.data.geometry import Geometry, apply
+from stylescan.data.intensity import from_fraction, to_fraction
+from stylescan.data.nifti import Volume, plane_slices
+from stylescan.data.sources import Source
+from stylescan.data.survey import read_source
+from stylescan.errors import DataError
+from stylescan.files import file_sha256, fsync_folder
+
+DARK = 0.02  # an image whose 99th percentile stays below this share of the range is dark
+EMPTY = 0.004  # and one whose values span less than this (one step of 8 bits) is empty
+
+
+@dataclass(frozen=True)
+class RenderItem:
+    """One source with all that was decided about it. `slices`: numbers of a volume's slices, (0,) for a picture."""
+
+    source: Source
+    slices: tuple[int, ...]
+    geometry: Geometry
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """Write `items` to `target` ([n, channels, resolution, resolution]), by way of `temporary` on the same disk."""
+
+    items: tuple[RenderItem, ...]
+    target: Path
+    temporary: Path
+    resolution: int
+    channels: int
+    bits: int
+    plane: str
+
+    @property
+    def count(self) -> int:
+        """Images in the shard."""
+        return sum(len(item.slices) for item in self.items)
+
+
+class ShardResult(BaseModel):
+    """What was written. Per image: SHA-256 of its bytes, and `looks`: 'ok', 'dark' or 'empty'."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    count: int
+    sha256: str
+    pixel_hashes: list[str]
+    looks: list[str]
+
+
+def write_shard(job: ShardJob) -> ShardResult:
+    """Render and write one shard; under its final name it is always whole. Raises DataError naming a bad source."""
+    shape = (job.count, job.channels, job.resolution, job.resolution)
+    hashes, looks, position = [], [], 0
+    try:
+        # A memory map keeps the worker's own memory to one source, whatever the shard's size.
+        out = np.lib.format.open_memmap(job.temporary, "w+", "<u2" if job.bits == 16 else "u1", shape)
+        for item in job.items:
+            for image in _render(item, job):
+                out[position] = image
+                hashes.append(hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest())
+                looks.append(_look(image, job.bits))
+                position += 1
+        out.flush()
+        del out
+        digest = file_sha256(job.temporary)
+        with job.temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(job.temporary, job.target)
+    except BaseException:
+        job.temporary.unlink(missing_ok=True)
+        raise
+    fsync_folder(job.target.parent)
+    return ShardResult(file=job.target.name, count=job.count, sha256=digest, pixel_hashes=hashes, looks=looks)
+
+
+def _render(item: RenderItem, job: ShardJob) -> list[NDArray[Any]]:
+    scan = read_source(item.source)
+    if isinstance(scan, Volume):
+        stack = plane_slices(scan.voxels, job.plane)
+        images = [stack[number][None] for number in item.slices if number < len(stack)]
+    else:
+        images = [scan.pixels]
+    expected = (item.geometry.source_height, item.geometry.source_width)
+    if len(images) != len(item.slices) or images[0].shape[1:] != expected:
+        raise DataError(f"{item.source.paths[0]}: changed while it was being prepared", remedy="run prepare again")
+    return [_finish(image, item, job) for image in images]
+
+
+def _finish(image: NDArray[Any], item: RenderItem, job: ShardJob) -> NDArray[Any]:
+    square = from_fraction(apply(to_fraction(image, item.low, item.high), item.geometry), job.bits)
+    return np.repeat(square, job.channels, axis=0) if len(square) < job.channels else square
+
+
+def _look(image: NDArray[Any], bits: int) -> str:
+    span = (float(image.max()) - float(image.min())) / (2**bits - 1)
+    if span < EMPTY:
+        return "empty"
+    return "dark" if float(np.percentile(image, 99)) < DARK * (2**bits - 1) else "ok"

@@ -1,0 +1,158 @@
+"""The first look at every scan: can it be read, how large is it, which values, what does it resemble. Runs in workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from stylescan.data.intensity import (
+    foreground_shares,
+    looks_like_labels,
+    percentile_range,
+    pooled_range,
+    sample_values,
+    to_fraction,
+)
+from stylescan.data.nifti import Volume, plane_slices, plane_spacing
+from stylescan.data.options import PrepareOptions
+from stylescan.data.readers import READERS, Picture, suffix_of
+from stylescan.data.sources import Source
+from stylescan.errors import DataError
+from stylescan.files import file_sha256
+
+THUMB_SIDE = 16
+
+
+class Surveyed(BaseModel):
+    """What the first look found in one source; enough to plan without reading it again.
+
+    `wide`: more than 8 bits. `spacing_mm`: (row, column). `low`, `high`: the percentiles of a volume. `foreground`: the
+    share of each of a volume's slices. `thumb`: 16x16 grey values in hexadecimal (the middle slice of a volume).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    stamp: tuple[int, int]  # size in bytes and time of change: tells a later run that the file is the same
+    sha256: str
+    height: int
+    width: int
+    channels: int
+    wide: bool
+    mode: str
+    spacing_mm: tuple[float, float] | None = None
+    low: float = 0.0
+    high: float = 255.0
+    foreground: list[float] = []
+    thumb: str
+    notes: list[str] = []
+
+
+class Failure(BaseModel):
+    """A source that cannot be used, and why. `kind`: 'damaged', or 'labels' for a label map."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    reason: str
+    kind: str = "damaged"
+
+
+def stamp_of(paths: Sequence[Path]) -> tuple[int, int]:
+    """Total size and latest time of change (ns) of the files; (-1, -1) where one is gone."""
+    try:
+        stats = [path.stat() for path in paths]
+    except OSError:
+        return (-1, -1)
+    return sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)
+
+
+def read_source(source: Source) -> Picture | Volume:
+    """The picture or volume of `source`, through the reader of its suffix."""
+    suffix = suffix_of(source.paths[0].name)
+    if suffix is None:
+        raise DataError(f"{source.paths[0]}: none of the known suffixes ({', '.join(READERS)})", remedy="convert it")
+    return READERS[suffix].read(source.paths)
+
+
+def survey_sources(task: tuple[Sequence[Source], PrepareOptions]) -> list[Surveyed | Failure]:
+    """One answer for each source, in order; a bad file is a Failure, never an exception."""
+    sources, options = task
+    return [_survey_one(source, options) for source in sources]
+
+
+def _survey_one(source: Source, options: PrepareOptions) -> Surveyed | Failure:
+    stamp = stamp_of(source.paths)
+    try:
+        scan = read_source(source)
+        digest = "+".join(file_sha256(path) for path in source.paths)
+        if isinstance(scan, Volume):
+            return _survey_volume(source, scan, options, stamp, digest)
+    except (DataError, OSError) as problem:
+        reason = problem.message if isinstance(problem, DataError) else f"{source.name}: {problem}"
+        return Failure(name=source.name, reason=reason)
+    except MemoryError:
+        return Failure(name=source.name, reason=f"{source.name}: too large for this machine's memory")
+    channels, height, width = scan.pixels.shape
+    wide = scan.pixels.dtype != np.uint8
+    grey = scan.pixels.astype(np.float32).mean(axis=0)
+    low, high = (float(grey.min()), float(grey.max())) if wide else (0.0, 255.0)
+    return Surveyed(
+        name=source.name, stamp=stamp, sha256=digest, height=height, width=width, channels=channels, wide=wide,
+        mode=scan.mode, low=low, high=high, thumb=_thumb(to_fraction(grey, low, high)),
+    )  # fmt: skip
+
+
+def _survey_volume(
+    source: Source, volume: Volume, options: PrepareOptions, stamp: tuple[int, int], digest: str
+) -> Surveyed | Failure:
+    if not options.allow_label_volumes and looks_like_labels(volume.voxels):
+        values = np.unique(volume.voxels)
+        text = f"{source.paths[0]}: holds only {len(values)} whole numbers, a label map and not a scan"
+        return Failure(name=source.name, reason=text, kind="labels")
+    low, high = percentile_range(volume.voxels, options.percentiles)
+    if not high > low:
+        return Failure(name=source.name, reason=f"{source.paths[0]}: all voxels are equal")
+    fractions = to_fraction(plane_slices(volume.voxels, options.plane), low, high)
+    return Surveyed(
+        name=source.name, stamp=stamp, sha256=digest, height=fractions.shape[1], width=fractions.shape[2], channels=1,
+        wide=True, mode="volume", spacing_mm=plane_spacing(volume.spacing_mm, options.plane), low=low, high=high,
+        foreground=foreground_shares(fractions), thumb=_thumb(fractions[len(fractions) // 2]), notes=list(volume.notes),
+    )  # fmt: skip
+
+
+def _thumb(fractions: NDArray[np.float32]) -> str:
+    small = Image.fromarray(np.ascontiguousarray(fractions)).resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX)
+    return np.rint(np.asarray(small) * 255).clip(0, 255).astype(np.uint8).tobytes().hex()
+
+
+def thumbs_of(rows: Sequence[Surveyed]) -> NDArray[np.float32]:
+    """The thumbnails as float32 [n, 256] in 0..255."""
+    joined = b"".join(bytes.fromhex(row.thumb) for row in rows)
+    return np.frombuffer(joined, np.uint8).reshape(len(rows), THUMB_SIDE * THUMB_SIDE).astype(np.float32)
+
+
+def group_range(task: tuple[Sequence[Source], tuple[float, float]]) -> tuple[float, float]:
+    """The percentiles over all pictures of one group (a subject's), or of one picture alone."""
+    sources, percentiles = task
+
+    def samples() -> Any:
+        for source in sources:
+            scan = read_source(source)
+            yield sample_values(scan.pixels if isinstance(scan, Picture) else scan.voxels)
+
+    return pooled_range(samples(), percentiles)
+
+
+def choose_slices(row: Surveyed, options: PrepareOptions) -> list[int]:
+    """Numbers of the slices of a volume to keep: within `slices`, with enough foreground, each `every`-th of these."""
+    count = len(row.foreground)
+    first, last = options.slices
+    inside = [k for k in range(count) if first <= (k + 0.5) / count <= last]
+    return [k for k in inside if row.foreground[k] >= options.min_foreground][:: options.every]

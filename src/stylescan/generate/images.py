@@ -1,0 +1,252 @@
+"""Generated images as PNG files that say of themselves that they are synthetic, and grids of them."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from stylescan import __version__
+from stylescan.data.geometry import Geometry, undo
+from stylescan.errors import ConfigError, DataError
+from stylescan.files import write_bytes_atomic
+from stylescan.generate.sample import NO_CLASS, NoiseKind, draw_labels, sample
+from stylescan.generate.snapshot import Snapshot
+
+TITLE = "SYNTHETIC image, not for diagnosis"
+Progress = Callable[[int, int, str], None]
+
+
+def encode_png(image: NDArray[Any], text: Mapping[str, str]) -> bytes:
+    """One image [1, H, W] (uint8 or uint16) or [3, H, W] (uint8) as a PNG with `text` in its tEXt/iTXt chunks.
+
+    Equal arguments give equal bytes. ValueError for other shapes and types: PNG through Pillow holds no other.
+    """
+    grey, colour = image.ndim == 3 and image.shape[0] == 1, image.ndim == 3 and image.shape[0] == 3
+    if not (grey and image.dtype in (np.uint8, np.uint16)) and not (colour and image.dtype == np.uint8):
+        raise ValueError(f"no PNG for shape {image.shape}, {image.dtype}: expected [1, H, W], or [3, H, W] of uint8")
+    info = PngImagePlugin.PngInfo()
+    for key, value in text.items():
+        info.add_text(key, value)
+    pixels = image[0] if grey else image.transpose(1, 2, 0)
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "PNG", pnginfo=info, compress_level=6)
+    return stream.getvalue()
+
+
+def grid(images: NDArray[Any], columns: int, gap: int = 2) -> NDArray[Any]:
+    """Images [N, C, H, W] in rows of `columns`, `gap` black pixels between them: [C, H', W'], of the same type.
+
+    The last row is filled up with black. ValueError for no images, no columns or a negative gap.
+    """
+    if images.ndim != 4 or len(images) == 0 or columns < 1 or gap < 0:
+        raise ValueError(f"grid of shape {images.shape}, {columns} columns, gap {gap}: expected [N, C, H, W], 1, 0 up")
+    n, channels, height, width = images.shape
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    sheet = np.zeros((channels, rows * (height + gap) - gap, columns * (width + gap) - gap), images.dtype)
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        sheet[:, top : top + height, left : left + width] = image
+    return sheet
+
+
+def provenance(
+    snapshot: Snapshot,
+    *,
+    seeds: Sequence[int],
+    labels: Sequence[int],
+    psi: float = 1.0,
+    cutoff: int | None = None,
+    noise: NoiseKind = "random",
+) -> dict[str, str]:
+    """What a file says of itself: enough to make it again, and no time, host or path."""
+    names = snapshot.meta.class_names
+    text = {
+        "Title": TITLE,
+        "Software": f"stylescan {__version__}",
+        "model_hash": snapshot.model_hash,
+        "seed": ",".join(str(seed) for seed in seeds),
+        "psi": repr(float(psi)),
+        "noise": noise,
+    }
+    if cutoff is not None:
+        text["cutoff"] = str(cutoff)
+    kinds = [label for label in labels if label != NO_CLASS]
+    if kinds:
+        text["class"] = ",".join(names[label] for label in kinds)
+    spacing = _spacing_mm(snapshot)
+    if spacing:
+        text["spacing_mm"] = f"{spacing[0]:.6g} x {spacing[1]:.6g} (rows x columns)"
+    return text
+
+
+def read_provenance(path: Path) -> dict[str, str]:
+    """The text that `write_images` put into the PNG `path`.
+
+    Raises DataError where the file is missing, no PNG, or does not say that it is synthetic.
+    """
+    remedy = "give a PNG that `stylescan generate` wrote"
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            text = {str(key): str(value) for key, value in getattr(image, "text", {}).items()}
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file", remedy=remedy) from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+        raise DataError(f"{path}: not a readable PNG ({problem})", remedy=remedy) from None
+    if not text.get("Title", "").startswith("SYNTHETIC"):
+        raise DataError(f"{path}: nothing in it says that it is synthetic", remedy=remedy)
+    return text
+
+
+def write_images(
+    snapshot: Snapshot,
+    folder: Path,
+    seeds: Sequence[int],
+    *,
+    labels: Sequence[int] | None = None,
+    psi: float = 1.0,
+    cutoff: int | None = None,
+    noise: NoiseKind = "random",
+    batch_size: int = 16,
+    unpad: bool = True,
+    overwrite: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Sample `seeds` and write one PNG an image into `folder`; the paths, in the order of the seeds.
+
+    Grey (8 or 16 bits) and 8-bit RGB make one file; other channels one file each, named `..._channel-K.png`. `unpad`
+    cuts off the padding that `prepare` added. Other arguments: see `sample.sample`.
+
+    Raises ConfigError, before anything is made, where a file is there already and `overwrite` is off.
+    """
+    kinds = draw_labels(seeds, snapshot.meta) if labels is None else [int(label) for label in labels]
+    batches = sample(
+        snapshot,
+        seeds,
+        labels=None if labels is None else kinds,
+        psi=psi,
+        cutoff=cutoff,
+        noise=noise,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    planned = [folder / name for pair in zip(seeds, kinds) for name in file_names(snapshot, *pair)]
+    if not overwrite:
+        refuse_existing(planned)
+    settings = _Settings(snapshot, folder, psi, cutoff, noise, unpad)
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
+        waiting: list[Future[None]] = []
+        for batch in batches:
+            # The disk works on one batch while the net makes the next; never more, so that memory stays bounded.
+            _finish(waiting)
+            waiting = [pool.submit(_write_one, settings, seed, label, image) for seed, label, image in zip(*batch)]
+        _finish(waiting)
+    return planned
+
+
+def write_grid(
+    path: Path,
+    images: NDArray[Any],
+    text: Mapping[str, str],
+    *,
+    columns: int = 8,
+    overwrite: bool = False,
+) -> Path:
+    """Images [N, C, H, W] as one PNG with `text` (from `provenance`); several channels but RGB are laid side by side.
+
+    Raises ConfigError where `path` is there already and `overwrite` is off.
+    """
+    if not overwrite:
+        refuse_existing([path])
+    if len(_planes(images[0])) > 1:
+        images = np.concatenate([images[:, k : k + 1] for k in range(images.shape[1])], axis=3)
+    write_bytes_atomic(path, encode_png(grid(images, columns), text))
+    return path
+
+
+def unpadded(image: NDArray[Any], snapshot: Snapshot) -> NDArray[Any]:
+    """`image` [..., R, R] without the padding that `prepare` added to the training images, where it added any."""
+    if snapshot.meta.geometry is None:
+        return image
+    return undo(image, Geometry.model_validate(snapshot.meta.geometry))
+
+
+def file_names(snapshot: Snapshot, seed: int, label: int) -> list[str]:
+    """The file, or one file a channel, of one image: the seed, and the class where there is one."""
+    stem = f"seed-{seed:06d}"
+    if label != NO_CLASS:
+        word = re.sub(r"[^A-Za-z0-9._]+", "-", snapshot.meta.class_names[label]).strip("-.")[:40]
+        stem += f"_class-{label}-{word}" if word else f"_class-{label}"
+    channels = snapshot.generator.spec.img_channels
+    if channels == 1 or (channels == 3 and snapshot.meta.bits == 8):
+        return [f"{stem}.png"]
+    return [f"{stem}_channel-{k}.png" for k in range(channels)]
+
+
+def refuse_existing(paths: Iterable[Path]) -> None:
+    """ConfigError naming the first of `paths` that is there already."""
+    for path in paths:
+        if path.exists():
+            raise ConfigError(f"{path}: exists already", remedy="name another folder, or allow overwriting")
+        for parent in path.parents:
+            if parent.exists():
+                if not parent.is_dir():
+                    raise ConfigError(f"{parent}: a file, expected a folder", remedy="name another folder")
+                break
+
+
+@dataclass(frozen=True)
+class _Settings:
+    snapshot: Snapshot
+    folder: Path
+    psi: float
+    cutoff: int | None
+    noise: NoiseKind
+    unpad: bool
+
+
+def _write_one(settings: _Settings, seed: int, label: int, image: NDArray[Any]) -> None:
+    """One image [C, R, R] to its file or files."""
+    snapshot = settings.snapshot
+    text = provenance(
+        snapshot, seeds=[seed], labels=[label], psi=settings.psi, cutoff=settings.cutoff, noise=settings.noise
+    )
+    planes = _planes(unpadded(image, snapshot) if settings.unpad else image)
+    for k, (name, plane) in enumerate(zip(file_names(snapshot, seed, label), planes)):
+        own = text if len(planes) == 1 else {**text, "channel": str(k)}
+        write_bytes_atomic(settings.folder / name, encode_png(plane, own))
+
+
+def _planes(image: NDArray[Any]) -> list[NDArray[Any]]:
+    """[C, H, W] as the images that PNG can hold: itself, or each channel [1, H, W]."""
+    if image.shape[0] == 1 or (image.shape[0] == 3 and image.dtype == np.uint8):
+        return [image]
+    return [image[k : k + 1] for k in range(image.shape[0])]
+
+
+def _finish(futures: list[Future[None]]) -> None:
+    for future in futures:
+        future.result()
+
+
+def _spacing_mm(snapshot: Snapshot) -> tuple[float, float] | None:
+    """(row, column) spacing of the generated image in millimetres, where the training data stated one."""
+    if snapshot.meta.geometry is None:
+        return None
+    geometry = Geometry.model_validate(snapshot.meta.geometry)
+    spacing = geometry.output_spacing_mm
+    if spacing is None:
+        return None
+    scale = geometry.output_height / snapshot.generator.spec.resolution
+    return spacing[0] * scale, spacing[1] * scale

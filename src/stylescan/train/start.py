@@ -1,0 +1,73 @@
+"""From a command to a configuration: a new run's from data and preset, a resumed run's from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from stylescan.config import DataFingerprint, RunConfig, merge, read_config, validate_config
+from stylescan.data.prepared import PreparedDataset
+from stylescan.errors import ConfigError
+from stylescan.train.measure import measure_cost
+from stylescan.train.run_folder import RunFolder, require_same
+
+
+def fingerprint(dataset: PreparedDataset) -> DataFingerprint:
+    """What a preset may depend on."""
+    count = {split: len(dataset.indices(split)) for split in ("train", "select", "holdout")}
+    return DataFingerprint(
+        content_hash=dataset.content_hash,
+        preparation_hash=dataset.preparation_hash,
+        resolution=dataset.resolution,
+        channels=dataset.channels,
+        bits=dataset.bits,
+        class_names=dataset.class_names,
+        train_images=count["train"],
+        select_images=count["select"],
+        holdout_images=count["holdout"],
+        claim=dataset.manifest.claim,
+    )
+
+
+def resumed_config(
+    run: RunFolder, dataset: PreparedDataset, *, preset: str | None, kimg: float | None, overrides: Mapping[str, Any]
+) -> RunConfig:
+    """The stored configuration, after checking it against the data and every option given again.
+
+    Raises CheckpointError naming the first thing that differs, ConfigError where the stored file is damaged.
+    """
+    stored = read_config(run.config)
+    asked = merge(stored.model_dump(mode="json"), overrides)
+    asked = merge(asked, {"data": fingerprint(dataset).model_dump(mode="json")})
+    if preset is not None:
+        asked["preset"] = preset
+    if kimg is not None:
+        asked = merge(asked, {"train": {"total_kimg": kimg}})
+    require_same(stored, validate_config(asked, source="this command"))
+    return stored
+
+
+def freeze_minutes(
+    minutes: float,
+    build: Callable[[float | None], RunConfig],
+    dataset: PreparedDataset,
+    *,
+    device: torch.device,
+    score_seconds: Callable[[RunConfig], float],
+) -> RunConfig:
+    """The configuration whose length fills `minutes` on this machine: 20 steps are timed, then it is fixed.
+
+    build: a function of total_kimg (None: the preset's own); score_seconds: time of one score on `select`.
+    """
+    if not minutes > 0:
+        raise ConfigError(f"--minutes {minutes:g}: expected more than 0", remedy="Give for instance --minutes 20.")
+    config = build(None)
+    seconds = measure_cost(config, dataset, device=device).seconds_per_image
+    train = config.train
+    scores = round(train.total_kimg / train.score_kimg) if train.score_kimg else 0
+    left = max(minutes * 60 - scores * score_seconds(config), minutes * 30)
+    # a few per cent for grids, checkpoints and curves
+    kimg = 0.96 * left / seconds / 1000
+    return build(max(round(kimg, 3), train.batch / 1000))
