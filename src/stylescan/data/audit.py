@@ -169,7 +169,8 @@ def audit_lines(audit: Audit) -> list[str]:
     lines += [f"sides: {', '.join(f'{side} {count}' for side, count in audit.sides.items())}"] if audit.sides else []
     for what, shortcut in (("depth", audit.depth_shortcut), ("side", audit.side_shortcut)):
         if shortcut is not None:
-            text = f"{what} alone tells the class in {shortcut.accuracy:.0%} of images (largest class: {shortcut.majority:.0%})"
+            share = f"{shortcut.accuracy:.0%} of images (largest class: {shortcut.majority:.0%})"
+            text = f"{what} alone tells the class in {share}"
             lines.append(f"warning: {text}: a model may learn {what} instead" if shortcut.notable else text)
     return lines + [f"note: {note}" for note in found.notes] + [f"warning: {text}" for text in _warnings(audit)]
 
@@ -178,7 +179,9 @@ def _table(audit: Audit, unit: str) -> list[str]:
     """Images (and subjects) by class and split, in columns."""
     names = [*audit.class_names, "all"]
     width = max(len("class"), *(len(name) for name in names))
-    lines = [f"{'class':<{width}}" + "".join(f"{split:>18}" for split in SPLITS) + f"   images ({unit.split()[0]})"]
+    lines = [
+        f"{'class':<{width}}" + "".join(f"{split:>18}" for split in SPLITS) + f"   images ({unit.split(maxsplit=1)[0]})"
+    ]
     for name in names:
         images = audit.images_by_split if name == "all" else audit.images_by_class[name]
         people = audit.subjects_by_split if name == "all" else audit.subjects_by_class[name]
@@ -193,14 +196,18 @@ def _warnings(audit: Audit) -> list[str]:
         warnings.append("no subjects are known: look-alikes are kept together, but one person may stand in two splits, so "
                         "every score is image-wise. Name subjects with --pattern or a CSV list")  # fmt: skip
     if found.byte_duplicate_files:
-        warnings.append(f"{found.byte_duplicate_files} files are byte copies of another: {_sample(found.byte_duplicates)}")
+        warnings.append(
+            f"{found.byte_duplicate_files} files are byte copies of another: {_sample(found.byte_duplicates)}"
+        )
     if found.near_duplicate_pairs:
         warnings.append(f"{found.near_duplicate_pairs} pairs of near copies: {_sample(found.near_duplicates)}")
     if found.near_duplicates_across_subjects:
         warnings.append(f"{found.near_duplicates_across_subjects} of these pairs belong to different subjects: one person "
                         "under two names? They are kept in one split")  # fmt: skip
     if audit.empty or audit.dark:
-        warnings.append(f"{audit.empty} empty and {audit.dark} very dark images: raise --min-foreground or leave them out")
+        warnings.append(
+            f"{audit.empty} empty and {audit.dark} very dark images: raise --min-foreground or leave them out"
+        )
     if len(found.modes) > 1:
         warnings.append(f"mixed kinds of image: {_counts(found.modes)}")
     if len(found.sizes) > 1:

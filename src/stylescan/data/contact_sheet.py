@@ -68,16 +68,14 @@ def _spread(dataset: PreparedDataset, members: NDArray[np.int64], count: int) ->
         turns[subject] = turns.get(subject, -1) + 1
         turn.append(turns[subject])
     order = order[np.argsort(turn, kind="stable")]
-    chosen: list[int] = []
-    splits = [dataset.manifest.images[int(index)].split for index in order]
-    for split in SPLITS:
-        here = [int(index) for index, where in zip(order, splits) if where == split]
-        quota = max(1, round(count * len(here) / max(1, len(order))))
-        chosen += here[:quota]
-    rest = [int(index) for index in order if int(index) not in set(chosen)]
-    chosen = (chosen + rest[: max(0, count - len(chosen))])[-count:] if len(chosen) > count else chosen + rest[: count - len(chosen)]
-    rank = {split: number for number, split in enumerate(SPLITS)}
-    return sorted(chosen, key=lambda index: rank[dataset.manifest.images[index].split])
+    by_split = {split: [int(i) for i in order if dataset.manifest.images[int(i)].split == split] for split in SPLITS}
+    # Smaller splits first, so that each shows at least one image; train takes the room that is left.
+    chosen: dict[str, list[int]] = {}
+    for split in reversed(SPLITS):
+        room = count - sum(len(indices) for indices in chosen.values())
+        quota = room if split == "train" else max(1, round(count * len(by_split[split]) / max(1, len(order))))
+        chosen[split] = by_split[split][:quota]
+    return [index for split in SPLITS for index in chosen[split]]
 
 
 def _tile(image: NDArray[np.generic]) -> Image.Image:

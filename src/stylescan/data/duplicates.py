@@ -1,19 +1,22 @@
 """Images that are the same, or nearly: found by 16x16 grey thumbnails, grouped so that copies never part.
 
 Two thumbnails are compared by their root-mean-square difference in grey values (0..255). A k-d tree over the lowest
-16 coefficients of an orthonormal cosine transform finds the candidates: distances there never exceed the true ones, so no
-pair is missed, and no loop runs over all pairs.
+16 coefficients of an orthonormal cosine transform finds the candidates: distances there never exceed the true ones,
+so no pair is missed, and no loop runs over all pairs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 COPY_RMS = 2.0  # the same picture saved twice differs by less (different people: 7 and more on real brain slices)
 NEIGHBOUR_RMS = 6.0  # and adjacent slices of one volume often by less than this
+RELATIVE = 0.25  # and never by more than this share of the image's own contrast
+BLANK = 1.0  # standard deviation in grey values
 _SIDE, _KEPT, _BLOCK = 16, 4, 2048
 
 
@@ -52,8 +55,22 @@ def equal_sets(keys: Sequence[str]) -> list[list[int]]:
 def near_pairs(thumbs: NDArray[np.float32], rms: float) -> Iterator[tuple[int, int]]:
     """Pairs (i, j), i < j, of `thumbs` [n, 256] that differ by at most `rms` grey values, block by block.
 
-    Equal thumbnails come as pairs with the first of them only, so that a thousand empty slices give 999 pairs.
+    The limit shrinks with an image's contrast (to a quarter of its standard deviation), and blank images are left out:
+    the dark end slices of everybody's volumes resemble each other and prove nothing. Equal thumbnails come as pairs
+    with the first of them only, so that a thousand copies give 999 pairs.
     """
+    kept = np.flatnonzero(contrast(thumbs) >= BLANK)
+    for a, b in _near_kept(thumbs[kept], rms):
+        yield int(kept[a]), int(kept[b])
+
+
+def contrast(thumbs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Standard deviation of the grey values of each thumbnail [n]; below BLANK there is nothing to recognise."""
+    deviation: NDArray[np.float32] = thumbs.std(axis=1)
+    return deviation
+
+
+def _near_kept(thumbs: NDArray[np.float32], rms: float) -> Iterator[tuple[int, int]]:
     if len(thumbs) < 2:
         return
     distinct, first, inverse = np.unique(thumbs, axis=0, return_index=True, return_inverse=True)
@@ -64,12 +81,11 @@ def near_pairs(thumbs: NDArray[np.float32], rms: float) -> Iterator[tuple[int, i
     yield from _near_distinct(distinct, first, rms)
 
 
-def _near_distinct(
-    thumbs: NDArray[np.float32], names: NDArray[np.intp], rms: float
-) -> Iterator[tuple[int, int]]:
+def _near_distinct(thumbs: NDArray[np.float32], names: NDArray[np.intp], rms: float) -> Iterator[tuple[int, int]]:
     from scipy.spatial import cKDTree
 
     radius = rms * _SIDE  # distance of 256 values whose mean square difference is rms^2
+    limit = np.minimum(radius, RELATIVE * contrast(thumbs) * _SIDE)
     keys = _low_frequencies(thumbs)
     tree = cKDTree(keys)
     for start in range(0, len(keys), _BLOCK):
@@ -78,7 +94,7 @@ def _near_distinct(
             here = start + offset
             later = np.array([other for other in others if other > here], dtype=np.intp)
             distance = np.linalg.norm(thumbs[later] - thumbs[here], axis=1)
-            for other in later[distance <= radius]:
+            for other in later[distance <= np.minimum(limit[later], limit[here])]:
                 a, b = sorted((int(names[here]), int(names[other])))
                 yield a, b
 
@@ -100,3 +116,43 @@ def neighbour_groups(thumbs: NDArray[np.float32], hashes: Sequence[str]) -> list
     for a, b in near_pairs(thumbs, NEIGHBOUR_RMS):
         groups.join(a, b)
     return groups.labels()
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Copies in a set of images: positions that share a file hash, and pairs that look the same."""
+
+    equal: list[list[int]]
+    near: list[tuple[int, int]]
+
+
+def find_copies(thumbs: NDArray[np.float32], hashes: Sequence[str]) -> Copies:
+    """Byte copies, and near copies that are not byte copies; blank images are no evidence and count as neither."""
+    blank = contrast(thumbs) < BLANK
+    equal = [positions for positions in equal_sets(hashes) if not blank[positions[0]]]
+    near = [(a, b) for a, b in near_pairs(thumbs, COPY_RMS) if hashes[a] != hashes[b]]
+    return Copies(equal, near)
+
+
+def split_groups(subjects: Sequence[str], copies: Copies) -> tuple[dict[str, str], bool]:
+    """Subject -> name of the group that must not part: subjects that share an image go together.
+
+    Near copies are believed only as long as they leave more than half of the subjects apart; the flag says whether
+    they were.
+    """
+    names = sorted(set(subjects))
+    place = {name: number for number, name in enumerate(names)}
+    equal = [(positions[0], other) for positions in copies.equal for other in positions[1:]]
+
+    def grouped(pairs: Sequence[tuple[int, int]]) -> list[int]:
+        groups = Groups(len(names))
+        for a, b in pairs:
+            groups.join(place[subjects[a]], place[subjects[b]])
+        return groups.labels()
+
+    labels = grouped(equal + copies.near)
+    believed = 2 * len(set(labels)) > len(names)
+    if not believed:
+        labels = grouped(equal)
+    first: dict[int, str] = {}
+    return {name: first.setdefault(label, name) for name, label in zip(names, labels)}, believed

@@ -103,8 +103,8 @@ def plan_picture(
 ) -> Geometry:
     """Geometry of one picture: its longest side becomes `resolution`, the other is padded evenly.
 
-    Up to 5 % too large is cropped instead of resampled; with `exact` (see `choose_resolution`), up to a quarter too small is
-    padded instead.
+    Up to 5 % too large is cropped instead of resampled; with `exact` (see `choose_resolution`), up to a quarter too
+    small is padded instead.
     """
     longest = max(height, width)
     keep = resolution <= longest <= resolution * (1 + MAX_CROP)
@@ -166,7 +166,8 @@ def apply(image: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]
     """
     channels, height, width = image.shape
     if (height, width) != (geometry.source_height, geometry.source_width):
-        raise ValueError(f"image is {height}x{width}, the geometry is for {geometry.source_height}x{geometry.source_width}")
+        expected = f"{geometry.source_height}x{geometry.source_width}"
+        raise ValueError(f"image is {height}x{width}, the geometry is for {expected}")
     rows = slice(geometry.crop_top, height - geometry.crop_bottom)
     columns = slice(geometry.crop_left, width - geometry.crop_right)
     image = image[:, rows, columns]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +98,8 @@ def _unreadable(path: Path, problem: Exception) -> DataError:
 
 
 # RAS axis that numbers the slices, then (rows, columns) of the picture; the display follows radiological convention.
+Plane = Literal["axial", "coronal", "sagittal"]
+DEFAULT_PLANE: Plane = "axial"
 _PLANES = {"sagittal": (0, 2, 1), "coronal": (1, 2, 0), "axial": (2, 1, 0)}
 
 

@@ -21,7 +21,8 @@ class PrepareOptions(BaseModel):
     layout: a name in layouts.LAYOUTS, or 'auto'.
     pattern: regular expression searched in each relative path; named groups subject, slice, side, label are understood,
         any other is carried along in `extra`.
-    plane: how volumes are cut. slices: (first, last) as fractions of the volume. every: keep each n-th slice.
+    plane: how volumes are cut (None: axial); for pictures, the plane that they show, for the record.
+    slices: (first, last) as fractions of the volume. every: keep each n-th slice of these.
     min_foreground: least share of a slice above the volume's Otsu threshold; 0 keeps all.
     field_of_view_mm: side of the square cut from every volume; None takes the largest extent in the set.
     percentiles: source values that become 0 and the largest integer, for more than 8 bits; per volume (or subject).
@@ -38,7 +39,7 @@ class PrepareOptions(BaseModel):
     resolution: int | None = Field(default=None, ge=MIN_RESOLUTION, le=MAX_RESOLUTION)
     layout: str = "auto"
     pattern: str | None = None
-    plane: Literal["axial", "coronal", "sagittal"] = "axial"
+    plane: Literal["axial", "coronal", "sagittal"] | None = None
     slices: tuple[Fraction, Fraction] = (0.0, 1.0)
     every: int = Field(default=1, ge=1)
     min_foreground: Fraction = 0.05

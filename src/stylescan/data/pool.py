@@ -26,9 +26,7 @@ def worker_count(asked: int | None, tasks: int, *, least: int) -> int:
     return max(1, min(asked, tasks))
 
 
-def run_tasks(
-    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
-) -> Iterator[tuple[int, Result]]:
+def run_tasks(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, Result]]:
     """(number of the task, result) as they finish. `function` must be importable by name. With one worker, no pool.
 
     What is under way is finished before an exception (or Ctrl-C) leaves this function, so no file is cut short.
@@ -43,8 +41,8 @@ def run_tasks(
         try:
             yield from _feed(pool, function, tasks, workers * _AHEAD)
         except BrokenProcessPool:
-            raise DataError("a worker process died (out of memory, or killed)",
-                            remedy="run the same command again with --workers 1; what is done is kept") from None  # fmt: skip
+            again = "run the same command again with --workers 1; what is done is kept"
+            raise DataError("a worker process died (out of memory, or killed)", remedy=again) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -168,7 +168,11 @@ class PreparedDataset:
     def open(cls, path: str | Path) -> PreparedDataset:
         """The dataset in folder `path`. Raises DataError, with a remedy, for anything that is not a whole one."""
         path = Path(path)
-        manifest = _read_manifest(path)
+        return cls.assemble(path, _read_manifest(path))
+
+    @classmethod
+    def assemble(cls, path: Path, manifest: Manifest) -> PreparedDataset:
+        """The dataset that `manifest` describes, over the shards in `path` (whose manifest may not be written yet)."""
         return cls(path, manifest, [_map_shard(path, shard, manifest) for shard in manifest.shards])
 
     def __reduce__(self) -> tuple[Any, ...]:

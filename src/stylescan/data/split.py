@@ -1,7 +1,7 @@
 """Train, select and hold-out: whole subjects, drawn once with a seed, and balanced over the classes.
 
-At least 5 subjects are held out and, from 15 subjects on, at least 5 kept for selection. Below 8 subjects fewer are held
-out (a third), which is said; one subject alone is all training data.
+At least 5 subjects are held out and, from 15 subjects on, at least 5 kept for selection. Below 8 subjects fewer are
+held out (a third), which is said; one subject alone is all training data.
 """
 
 from __future__ import annotations
@@ -65,8 +65,10 @@ def draw_split(
     for name in small:
         by_class[str(labels.get(name))].append(name)
     generator = numpy_generator(seed, "split")
-    shuffled = {label: [names[i] for i in generator.permutation(len(names))] for label, names in sorted(by_class.items())}
-    of = {name: "train" for name in sorted(sizes)}
+    shuffled: dict[str, list[str]] = {}
+    for label, names in sorted(by_class.items()):
+        shuffled[label] = [names[i] for i in generator.permutation(len(names))]
+    of = dict.fromkeys(sorted(sizes), "train")
     for split, total in (("holdout", held), ("select", chosen)):
         for label, quota in _quotas({label: len(names) for label, names in shuffled.items()}, total).items():
             for _ in range(quota):

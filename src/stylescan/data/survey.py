@@ -1,4 +1,4 @@
-"""The first look at every scan: can it be read, how large is it, which values, what does it resemble. Runs in workers."""
+"""The first look at every scan: is it readable, how large, with which values, like which others. Runs in workers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stylescan.data.intensity import (
     sample_values,
     to_fraction,
 )
-from stylescan.data.nifti import Volume, plane_slices, plane_spacing
+from stylescan.data.nifti import DEFAULT_PLANE, Volume, plane_slices, plane_spacing
 from stylescan.data.options import PrepareOptions
 from stylescan.data.readers import READERS, Picture, suffix_of
 from stylescan.data.sources import Source
@@ -119,17 +119,19 @@ def _survey_volume(
     low, high = percentile_range(volume.voxels, options.percentiles)
     if not high > low:
         return Failure(name=source.name, reason=f"{source.paths[0]}: all voxels are equal")
-    fractions = to_fraction(plane_slices(volume.voxels, options.plane), low, high)
+    plane = options.plane or DEFAULT_PLANE
+    fractions = to_fraction(plane_slices(volume.voxels, plane), low, high)
     return Surveyed(
         name=source.name, stamp=stamp, sha256=digest, height=fractions.shape[1], width=fractions.shape[2], channels=1,
-        wide=True, mode="volume", spacing_mm=plane_spacing(volume.spacing_mm, options.plane), low=low, high=high,
+        wide=True, mode="volume", spacing_mm=plane_spacing(volume.spacing_mm, plane), low=low, high=high,
         foreground=foreground_shares(fractions), thumb=_thumb(fractions[len(fractions) // 2]), notes=list(volume.notes),
     )  # fmt: skip
 
 
 def _thumb(fractions: NDArray[np.float32]) -> str:
     small = Image.fromarray(np.ascontiguousarray(fractions)).resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX)
-    return np.rint(np.asarray(small) * 255).clip(0, 255).astype(np.uint8).tobytes().hex()
+    values: NDArray[np.float32] = np.rint(np.asarray(small, np.float32) * 255).clip(0, 255)
+    return values.astype(np.uint8).tobytes().hex()
 
 
 def thumbs_of(rows: Sequence[Surveyed]) -> NDArray[np.float32]:

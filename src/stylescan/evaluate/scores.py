@@ -39,7 +39,8 @@ def _result(
     return {
         "value": finite(value),
         "floor": None if floor is None else asdict(floor),
-        "ratio_to_floor": None if floor is None or floor.value <= 0 else finite(value / floor.value),
+        # KID is unbiased, so its floor may lie at zero: a ratio to that would be noise.
+        "ratio_to_floor": None if floor is None or floor.low <= 0 else finite(value / floor.value),
         "interval": None if interval.low is None else {k: v for k, v in asdict(interval).items() if k != "reason"},
         "interval_missing": interval.reason or None,
         "n_generated": len(generated),

@@ -54,10 +54,13 @@ def closeness(metric: str, result: dict[str, Any], rows: list[dict[str, Any]]) -
 def sentence(metric: str, result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """For instance 'KID 0.12 = 65 x the floor of 0.0018; blurred real images score 0.3; an untrained net 0.9.'"""
     parts = [f"{METRICS[metric].title} {number(result['value'])}"]
-    if result["ratio_to_floor"] is not None and result["ratio_to_floor"] > 0:
-        parts[0] += f" = {ratio(result['ratio_to_floor'])} x the floor of {number(result['floor']['value'])}"
-    elif result["floor"] is not None:
-        parts[0] += f"; the floor is {number(result['floor']['value'])}, which is no different from zero"
+    floor, times = result["floor"], result["ratio_to_floor"]
+    if times is not None and times > 0:
+        parts[0] += f" = {ratio(times)} x the floor of {number(floor['value'])}"
+    elif floor is not None and floor["low"] <= 0:
+        parts.append(f"the floor is no different from zero ({number(floor['low'])} to {number(floor['high'])})")
+    elif floor is not None:
+        parts.append(f"the floor is {number(floor['value'])}")
     blurred, untrained = row_value(rows, "blurred_real", metric), row_value(rows, "untrained", metric)
     if blurred is not None:
         parts.append(f"blurred real images score {number(blurred)}")

@@ -1,0 +1,96 @@
+"""`stylescan generate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from stylescan.cli.console import bar, note, say
+
+Flag = Parameter(negative="")
+
+
+def generate(
+    snapshot: Path,
+    /,
+    *,
+    out: Path,
+    seeds: str | None = None,
+    count: int | None = None,
+    class_: Annotated[str | None, Parameter(name="--class")] = None,
+    psi: float = 1.0,
+    cutoff: int | None = None,
+    noise: Literal["random", "const", "none"] = "random",
+    grid: Annotated[bool, Flag] = False,
+    columns: int = 8,
+    bits: Literal[8, 16] | None = None,
+    keep_padding: Annotated[bool, Flag] = False,
+    overwrite: Annotated[bool, Flag] = False,
+    batch: int = 16,
+    device: str = "auto",
+    threads: int | None = None,
+) -> None:
+    """Make synthetic images from a snapshot, as PNG files that say so.
+
+    A seed always gives the same image. Each file names the model's hash, its seed and class, and 'SYNTHETIC'.
+
+    Parameters
+    ----------
+    snapshot
+        Run folder or snapshot folder.
+    out
+        Folder of the images.
+    seeds
+        For instance 0-15 or 3,7,20-29; 0-15 if left out.
+    count
+        Instead of seeds: the seeds 0 to COUNT - 1.
+    class_
+        Class by name or number; drawn in the training data's shares if left out.
+    psi
+        Truncation towards the mean: 1 = none, smaller is more typical and less varied.
+    cutoff
+        Truncate only the first layers.
+    noise
+        Per-layer noise: random for each seed, the model's constant maps, or none.
+    grid
+        One picture of all images instead of single files.
+    columns
+        Images a row of the grid.
+    bits
+        Depth of the files; the data's own if left out.
+    keep_padding
+        Leave the squares as the model makes them; otherwise the padding of `prepare` is cut off.
+    overwrite
+        Replace files that stand in OUT.
+    batch
+        Images at a time.
+    device
+        auto, cpu, cuda or cuda:N.
+    threads
+        CPU threads.
+    """
+    from stylescan.errors import ConfigError
+    from stylescan.generate.images import write_grid, write_images
+    from stylescan.generate.sample import parse_class, parse_seeds
+    from stylescan.generate.snapshot import load_snapshot
+    from stylescan.runtime import pick_device, set_threads
+
+    if seeds is not None and count is not None:
+        raise ConfigError("--seeds and --count: both given", remedy="Give one of them.")
+    if count is not None and count < 1:
+        raise ConfigError(f"--count {count}: expected at least 1", remedy="Give for instance --count 16.")
+    set_threads(threads)
+    chosen = parse_seeds(seeds or "0-15") if count is None else list(range(count))
+    loaded = load_snapshot(snapshot, device=pick_device(device))
+    labels = None if class_ is None else [parse_class(class_, loaded.meta.class_names)] * len(chosen)
+    write = write_grid if grid else write_images
+    extra = {"columns": columns} if grid else {}
+    note(f"generating {len(chosen)} images, model {loaded.model_hash[:12]}")
+    with bar() as report:
+        files = write(
+            loaded, out, chosen, labels=labels, psi=psi, cutoff=cutoff, noise=noise, bits=bits,
+            unpad=not keep_padding, overwrite=overwrite, batch_size=batch, progress=report, **extra,
+        )  # fmt: skip
+    say(f"{len(files)} file{'s' if len(files) != 1 else ''}: {out} (SYNTHETIC, not for diagnosis)")

@@ -1,0 +1,134 @@
+"""`stylescan prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from stylescan.cli.console import bar, note, say
+
+Flag = Parameter(negative="")
+
+
+def prepare(
+    source: Path,
+    /,
+    *,
+    out: Path,
+    resolution: int | None = None,
+    layout: str = "auto",
+    pattern: str | None = None,
+    plane: Literal["axial", "coronal", "sagittal"] = "axial",
+    slices: tuple[float, float] = (0.0, 1.0),
+    every: int = 1,
+    min_foreground: float = 0.05,
+    field_of_view_mm: float | None = None,
+    percentiles: tuple[float, float] = (0.5, 99.5),
+    bits: Literal[8, 16] = 8,
+    holdout: float = 0.2,
+    select: float = 0.1,
+    seed: int = 0,
+    repair: Annotated[bool, Flag] = False,
+    skip_corrupt: Annotated[bool, Flag] = False,
+    allow_label_volumes: Annotated[bool, Flag] = False,
+    keep_ids: Annotated[bool, Flag] = False,
+    salt: str | None = None,
+    overwrite: Annotated[bool, Flag] = False,
+    workers: int | None = None,
+) -> None:
+    """Turn scans into a prepared dataset: squares of one size, split by subject, audited.
+
+    Takes a folder of PNG, JPEG or TIFF slices (flat, or one folder a class), a folder of NIfTI volumes, or a CSV list
+    with the columns path, subject, label, split (path alone is enough; others are carried along). An interrupted
+    preparation continues when the command is repeated.
+
+    Parameters
+    ----------
+    source
+        Folder of scans, one scan, or a CSV list.
+    out
+        Folder of the prepared dataset.
+    resolution
+        Side of the squares, a power of two from 16 to 1024. Chosen from the scans if left out.
+    layout
+        How SOURCE is organised: auto, flat, classes, nifti or csv.
+    pattern
+        Regular expression on each relative path with named groups subject, slice, side, label, for instance
+        '(?P<subject>\\d+)_(?P<slice>\\d+)\\.png'.
+    plane
+        How volumes are cut.
+    slices
+        Two fractions: the part of each volume to keep, for instance --slices 0.3 0.7.
+    every
+        Keep each n-th slice.
+    min_foreground
+        Least share of a volume's slice that must show anatomy.
+    field_of_view_mm
+        Side of the square cut from every volume; the largest extent in the set if left out.
+    percentiles
+        Source values that become black and white, for images of more than 8 bits; per volume, never per slice.
+    bits
+        Depth of the prepared images.
+    holdout
+        Share of the subjects that only `evaluate` sees (at least 5).
+    select
+        Share of the subjects on which checkpoints are chosen (at least 5).
+    seed
+        Draws the split.
+    repair
+        Split anew by subject where a given split leaks.
+    skip_corrupt
+        Leave unreadable files out (they are listed) instead of stopping.
+    allow_label_volumes
+        Take volumes of a few integers, which look like masks, as images.
+    keep_ids
+        Keep subject and file names readable; otherwise they become salted hashes.
+    salt
+        The salt of those hashes, to give equal names in several datasets; drawn at random if left out.
+    overwrite
+        Replace a dataset that stands in OUT.
+    workers
+        Processes; up to 8 if left out.
+    """
+    options = _options(
+        resolution=resolution, layout=layout, pattern=pattern, plane=plane, slices=slices, every=every,
+        min_foreground=min_foreground, field_of_view_mm=field_of_view_mm, percentiles=percentiles, bits=bits,
+        holdout=holdout, select=select, seed=seed, repair=repair, skip_corrupt=skip_corrupt,
+        allow_label_volumes=allow_label_volumes, keep_ids=keep_ids, salt=salt, overwrite=overwrite, workers=workers,
+    )  # fmt: skip
+    run_prepare(source, out, options)
+    say()
+    say(f"prepared dataset: {out}")
+    say(f"look at it:       {out / 'contact_sheet.png'}")
+    say(f"next:             stylescan train --data {out} --out RUN --minutes 20")
+
+
+def _options(**values: Any) -> Any:
+    from pydantic import ValidationError
+
+    from stylescan.data.options import PrepareOptions
+    from stylescan.errors import ConfigError
+
+    try:
+        return PrepareOptions(**values)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        name = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "options"
+        raise ConfigError(
+            f"{name}: {first['msg'].removeprefix('Value error, ')}", remedy="See `stylescan prepare --help`."
+        ) from None
+
+
+def run_prepare(source: Path, out: Path, options: Any) -> Any:
+    """Prepare with a bar and print the audit; returns the dataset."""
+    from stylescan.data.audit import audit_lines
+    from stylescan.data.prepare import prepare as prepare_data
+
+    note(f"preparing {source}")
+    with bar() as report:
+        dataset, audit = prepare_data(source, out, options, progress=report)
+    for line in audit_lines(audit):
+        say(line)
+    return dataset

@@ -1,0 +1,230 @@
+"""`prepare`: from raw scans to a prepared dataset, in parallel, in bounded memory, and safe to interrupt and repeat.
+
+Two passes: the survey reads every scan once and notes what is needed to decide; then whole shards are rendered, each by
+one worker. Finished units are journalled, so the same call continues where an interrupted one stopped. The order of
+images, the shards and the hashes depend on the scans and the options alone, not on the number of workers.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stylescan.data.audit import AUDIT_NAME, Audit, make_audit
+from stylescan.data.contact_sheet import SHEET_NAME, write_contact_sheet
+from stylescan.data.describe import PublicNames, make_findings, make_manifest
+from stylescan.data.identity import fingerprint, load_salt
+from stylescan.data.layouts import find_sources
+from stylescan.data.nifti import DEFAULT_PLANE
+from stylescan.data.options import PrepareOptions
+from stylescan.data.plan import Plan, make_plan
+from stylescan.data.pool import run_tasks, worker_count
+from stylescan.data.prepared import MANIFEST_NAME, SHARD_FOLDER, PreparedDataset, json_hash
+from stylescan.data.render import ShardJob, ShardResult, write_shard
+from stylescan.data.sources import SHOWN, Source
+from stylescan.data.survey import Failure, Surveyed, group_range, stamp_of, survey_sources
+from stylescan.data.workspace import Workspace, check_places, finished_request
+from stylescan.errors import DataError
+from stylescan.files import file_sha256, read_json, write_json_atomic
+
+__all__ = ["PrepareOptions", "prepare"]
+
+PREPARE_VERSION = 1  # raised when the same scans and options would give other pixels or another order
+SHARD_BYTES, SHARD_IMAGES = 2**25, 512
+_SURVEY_PICTURES = 16
+Progress = Callable[[int, int, str], None]
+
+
+class _DoneShard(BaseModel):
+    """Journal line: the job (as a hash) and what it wrote."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    job: str
+    result: ShardResult
+
+
+def prepare(
+    source: Path, out: Path, options: PrepareOptions | None = None, *, progress: Progress | None = None
+) -> tuple[PreparedDataset, Audit]:
+    """Prepare the scans in `source` (a folder, a CSV list or one NIfTI file) into the folder `out`.
+
+    Returns the dataset and its audit; see audit.audit_lines. An equal, finished dataset is returned as it is. Raises
+    DataError or ConfigError, with a remedy, before anything that stands in `out` is touched.
+    """
+    source, out, options = Path(source), Path(out), options or PrepareOptions()
+    check_places(source, out)
+    sources, layout, seen = find_sources(source, options)
+    settings = {**options.recorded(), "layout": layout, "prepare_version": PREPARE_VERSION}
+    listing = json_hash([_listed(item) for item in sources])
+    current = _up_to_date(out, settings, listing, options)
+    if current is not None:
+        return current
+    workspace = Workspace(out, json_hash([settings, options.salt, listing]), overwrite=options.overwrite)
+    salt = load_salt(out, options.salt)
+    rows, failures = _survey(sources, options, workspace, progress)
+    _check_failures(failures, len(sources), options)
+    sources = [item for item in sources if item.name in rows]
+    plan = make_plan(sources, [rows[item.name] for item in sources], options, _range_reader(options))
+    jobs = _shard_jobs(plan, out, workspace.folder, options)
+    _check_room(out, jobs)
+    workspace.clear()
+    results = _render(jobs, plan, options, workspace, progress)
+    names = PublicNames(plan, salt, options.keep_ids)
+    manifest = make_manifest(plan, results, settings, options, names)
+    dataset = PreparedDataset.assemble(out, manifest)
+    findings = make_findings(plan, seen, failures, names)
+    audit = make_audit(manifest, [look for result in results for look in result.looks], findings)
+    write_contact_sheet(dataset, out / SHEET_NAME)
+    write_json_atomic(out / AUDIT_NAME, audit.model_dump(mode="json"))
+    workspace.finish({result.file for result in results}, _request(settings, listing, salt))
+    write_json_atomic(out / MANIFEST_NAME, manifest.model_dump(mode="json"))
+    workspace.remove()
+    return dataset, audit
+
+
+def _listed(item: Source) -> list[object]:
+    return [item.name, *stamp_of(item.paths), item.subject, item.label, item.split, item.side, item.slice, item.extra]
+
+
+def _request(settings: dict[str, object], listing: str, salt: str) -> dict[str, str]:
+    return {"settings": json_hash(settings), "sources": fingerprint(salt, listing)}
+
+
+def _up_to_date(
+    out: Path, settings: dict[str, object], listing: str, options: PrepareOptions
+) -> tuple[PreparedDataset, Audit] | None:
+    """The finished dataset where it is just what is asked for; None where there is work to do."""
+    stored = finished_request(out)
+    if stored is None:
+        return None
+    if stored == _request(settings, listing, load_salt(out, options.salt)):
+        dataset = PreparedDataset.open(out)
+        remedy = "run `stylescan prepare` again with --overwrite"
+        try:
+            audit = Audit.model_validate(read_json(out / AUDIT_NAME, DataError, remedy=remedy))
+        except ValidationError:
+            raise DataError(f"{out / AUDIT_NAME}: not an audit of this version", remedy=remedy) from None
+        notes = ["up to date: the dataset was made from these scans with these settings", *audit.findings.notes]
+        return dataset, audit.model_copy(update={"findings": audit.findings.model_copy(update={"notes": notes})})
+    if options.overwrite:
+        return None
+    what = "other settings" if stored.get("settings") != json_hash(settings) else "scans that changed since"
+    raise DataError(f"{out}: holds a finished dataset made with {what}",
+                    remedy="choose another --out, or replace it with --overwrite")  # fmt: skip
+
+
+def _survey(
+    sources: Sequence[Source], options: PrepareOptions, workspace: Workspace, progress: Progress | None
+) -> tuple[dict[str, Surveyed], list[Failure]]:
+    """What is known about every source by name, from the journal or by reading it now; and what failed."""
+    stamps = {item.name: stamp_of(item.paths) for item in sources}
+    rows = {row.name: row for row in workspace.rows("survey", Surveyed) if stamps.get(row.name) == row.stamp}
+    left = [item for item in sources if item.name not in rows]
+    size = 1 if sources[0].kind == "volume" else _SURVEY_PICTURES
+    tasks = [(left[i : i + size], options) for i in range(0, len(left), size)]
+    failures: list[Failure] = []
+    done = len(rows)
+    for _, answers in run_tasks(survey_sources, tasks, worker_count(options.workers, len(tasks), least=16)):
+        for answer in answers:
+            if isinstance(answer, Failure):
+                failures.append(answer)
+            else:
+                rows[answer.name] = answer
+                workspace.append("survey", answer)
+        done += len(answers)
+        if progress:
+            progress(done, len(sources), "reading")
+    place = {item.name: number for number, item in enumerate(sources)}
+    return rows, sorted(failures, key=lambda failure: place[failure.name])
+
+
+def _check_failures(failures: Sequence[Failure], total: int, options: PrepareOptions) -> None:
+    labels = [failure for failure in failures if failure.kind == "labels"]
+    if labels:
+        raise DataError(f"{len(labels)} of {total} volumes are label maps, not scans: {_reasons(labels)}",
+                        remedy="point prepare at the folder of the scans, or say --allow-label-volumes")  # fmt: skip
+    if failures and len(failures) == total:
+        raise DataError(f"none of the {total} scans can be used:{_reasons(failures)}", remedy="check the files")
+    if failures and not options.skip_corrupt:
+        raise DataError(f"{len(failures)} of {total} scans cannot be used:{_reasons(failures)}",
+                        remedy="replace them, or leave them out with --skip-corrupt")  # fmt: skip
+
+
+def _reasons(failures: Sequence[Failure]) -> str:
+    more = f"\n  and {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
+    return "".join(f"\n  {failure.reason}" for failure in failures[:SHOWN]) + more
+
+
+def _range_reader(options: PrepareOptions) -> Callable[[list[list[Source]]], list[tuple[float, float]]]:
+    def ranges(groups: list[list[Source]]) -> list[tuple[float, float]]:
+        tasks = [(group, options.percentiles) for group in groups]
+        found = dict(run_tasks(group_range, tasks, worker_count(options.workers, len(tasks), least=64)))
+        return [found[number] for number in range(len(tasks))]
+
+    return ranges
+
+
+def _shard_jobs(plan: Plan, out: Path, work: Path, options: PrepareOptions) -> list[ShardJob]:
+    """Consecutive sources together, up to 32 MB or 512 images a shard; a volume stays whole."""
+    image_bytes = plan.channels * plan.resolution**2 * options.bits // 8
+    limit = max(1, min(SHARD_IMAGES, SHARD_BYTES // image_bytes))
+    batches: list[list[int]] = [[]]
+    for k, item in enumerate(plan.items):
+        held = sum(len(plan.items[j].slices) for j in batches[-1])
+        if batches[-1] and held + len(item.slices) > limit:
+            batches.append([])
+        batches[-1].append(k)
+    return [
+        ShardJob(
+            items=tuple(plan.items[k] for k in batch),
+            target=out / SHARD_FOLDER / f"images-{number:05d}.npy",
+            temporary=work / f"images-{number:05d}.tmp",
+            resolution=plan.resolution,
+            channels=plan.channels,
+            bits=options.bits,
+            plane=options.plane or DEFAULT_PLANE,
+        )
+        for number, batch in enumerate(batches)
+    ]
+
+
+def _check_room(out: Path, jobs: Sequence[ShardJob]) -> None:
+    needed = sum(job.count for job in jobs) * jobs[0].channels * jobs[0].resolution ** 2 * jobs[0].bits // 8
+    free = shutil.disk_usage(out).free
+    if needed > free:
+        raise DataError(f"{out}: {needed / 2**30:.1f} GB needed, {free / 2**30:.1f} GB free on this disk",
+                        remedy="make room, choose another --out, or lower --resolution")  # fmt: skip
+
+
+def _job_hash(job: ShardJob, hashes: dict[str, str]) -> str:
+    items = [[hashes[i.source.name], i.slices, i.geometry.model_dump(), i.low, i.high] for i in job.items]
+    return json_hash([items, job.resolution, job.channels, job.bits, job.plane])
+
+
+def _render(
+    jobs: Sequence[ShardJob], plan: Plan, options: PrepareOptions, workspace: Workspace, progress: Progress | None
+) -> list[ShardResult]:
+    """The result of every job in order; a shard that an earlier call finished is hashed and kept."""
+    hashes = {row.name: row.sha256 for row in plan.rows}
+    keys = [_job_hash(job, hashes) for job in jobs]
+    earlier = {row.job: row.result for row in workspace.rows("shards", _DoneShard)}
+    done: dict[int, ShardResult] = {}
+    for number, (key, job) in enumerate(zip(keys, jobs)):
+        old = earlier.get(key)
+        if old and old.file == job.target.name and job.target.is_file() and file_sha256(job.target) == old.sha256:
+            done[number] = old
+    left = [number for number in range(len(jobs)) if number not in done]
+    workers = worker_count(options.workers, len(left), least=2)
+    try:
+        for position, result in run_tasks(write_shard, [jobs[number] for number in left], workers):
+            done[left[position]] = result
+            workspace.append("shards", _DoneShard(job=keys[left[position]], result=result))
+            if progress:
+                progress(sum(r.count for r in done.values()), sum(job.count for job in jobs), "writing")
+    except OSError as problem:
+        remedy = "make room or correct the permissions, and run the same command again"
+        raise DataError(f"{workspace.out}: cannot write ({problem.strerror or problem})", remedy=remedy) from None
+    return [done[number] for number in range(len(jobs))]

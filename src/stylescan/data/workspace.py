@@ -1,0 +1,122 @@
+"""The destination of a preparation: who owns it, what is already done in it, and how a repeat continues.
+
+While work is under way, `.prepare/` (readable by its owner only: it holds file names) keeps the request and a journal of
+finished units, one JSON line each. A finished set keeps `.request` instead: hashes by which a repeat knows that
+nothing changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from stylescan.data.audit import AUDIT_NAME
+from stylescan.data.contact_sheet import SHEET_NAME
+from stylescan.data.identity import SALT_NAME
+from stylescan.data.prepared import MANIFEST_NAME, SHARD_FOLDER, WORK_FOLDER
+from stylescan.errors import DataError
+from stylescan.files import write_json_atomic
+
+REQUEST_NAME = ".request"
+_OURS = (MANIFEST_NAME, AUDIT_NAME, SHEET_NAME, REQUEST_NAME, SHARD_FOLDER, WORK_FOLDER)
+Row = TypeVar("Row", bound=BaseModel)
+
+
+def check_places(source: Path, out: Path) -> None:
+    """Raise DataError where source and destination lie in each other, or the destination is a file."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: a file, expected a folder to prepare into", remedy="choose another --out")
+    inside, above = out.resolve(), source.resolve()
+    if source.is_dir() and (inside.is_relative_to(above) or above.is_relative_to(inside)):
+        raise DataError(f"{out}: source and destination lie in each other", remedy="choose an --out beside the scans")
+
+
+def finished_request(out: Path) -> dict[str, str] | None:
+    """The request of the finished set in `out`, {} where it is not known, None where there is no finished set."""
+    if not (out / MANIFEST_NAME).is_file():
+        return None
+    try:
+        value = json.loads((out / REQUEST_NAME).read_text("utf-8"))
+        return {str(key): str(text) for key, text in value.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+class Workspace:
+    """Exclusive use of a destination for one request (a hash of everything that decides the outcome)."""
+
+    def __init__(self, out: Path, request: str, *, overwrite: bool) -> None:
+        self.out = out
+        self.folder = out / WORK_FOLDER
+        self._claim(request, overwrite)
+
+    def _claim(self, request: str, overwrite: bool) -> None:
+        entries = {entry.name for entry in self.out.iterdir()} if self.out.is_dir() else set()
+        ours = WORK_FOLDER in entries or MANIFEST_NAME in entries
+        if entries - {SALT_NAME} and not ours:
+            raise DataError(f"{self.out}: not empty, and not a prepared dataset ({', '.join(sorted(entries)[:4])})",
+                            remedy="choose an empty or new folder as --out")  # fmt: skip
+        stored = self.folder / "request.json"
+        same = stored.is_file() and stored.read_text("utf-8").strip() == json.dumps(request)
+        if ours and not same and not overwrite:
+            state = "a finished dataset" if MANIFEST_NAME in entries else "an unfinished preparation"
+            raise DataError(f"{self.out}: holds {state} with other settings or other scans",
+                            remedy="choose another --out, or replace it with --overwrite")  # fmt: skip
+        if not same and self.folder.exists():
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in self.folder.glob("*.tmp"):
+            left.unlink()
+        write_json_atomic(stored, request)
+
+    def clear(self) -> None:
+        """Remove a finished set that is being replaced: the manifest first, so that nothing half stands as whole."""
+        if (self.out / MANIFEST_NAME).exists():
+            (self.out / MANIFEST_NAME).unlink()
+            for name in (AUDIT_NAME, SHEET_NAME, REQUEST_NAME):
+                (self.out / name).unlink(missing_ok=True)
+            shutil.rmtree(self.out / SHARD_FOLDER, ignore_errors=True)
+        (self.out / SHARD_FOLDER).mkdir(exist_ok=True)
+
+    def rows(self, name: str, model: type[Row]) -> Iterator[Row]:
+        """The journal `name` from an earlier call; a line torn by a crash is skipped."""
+        file = self.folder / f"{name}.jsonl"
+        if not file.is_file():
+            return
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                try:
+                    yield model.model_validate_json(line)
+                except ValidationError:
+                    continue
+
+    def append(self, name: str, row: BaseModel) -> None:
+        """Add a finished unit to the journal `name`."""
+        file = self.folder / f"{name}.jsonl"
+        torn = file.is_file() and file.stat().st_size > 0 and not _ends_line(file)
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(("\n" if torn else "") + row.model_dump_json() + "\n")
+
+    def finish(self, shards: set[str], request: dict[str, str]) -> None:
+        """Drop shards of an earlier plan, and leave the private note by which a repeat knows the request."""
+        for file in (self.out / SHARD_FOLDER).iterdir():
+            if file.name not in shards:
+                file.unlink()
+        write_json_atomic(self.out / REQUEST_NAME, request)
+        os.chmod(self.out / REQUEST_NAME, 0o600)
+
+    def remove(self) -> None:
+        """Forget the journal: the manifest stands."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _ends_line(file: Path) -> bool:
+    with file.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) == b"\n"
