@@ -24,6 +24,7 @@ def write_dataset(
     subjects: Sequence[str],
     splits: Sequence[str],
     labels: Sequence[int] | None = None,
+    class_names: Sequence[str] = ("disc", "square"),
 ) -> PreparedDataset:
     """A prepared dataset holding `images` uint8 or uint16 [n, C, R, R]."""
     resolution = images.shape[-1]
@@ -53,7 +54,7 @@ def write_dataset(
         resolution=resolution,
         channels=images.shape[1],
         bits=16 if images.dtype == np.uint16 else 8,
-        class_names=["disc", "square"] if labels is not None else [],
+        class_names=list(class_names) if labels is not None else [],
         claim="subject-wise",
         intensity=IntensityRecord(),
         shards=[shard],

@@ -43,11 +43,10 @@ def test_fd_equals_that_of_moments_and_torchmetrics(n: int, m: int, d: int) -> N
     assert frechet_distance(x, y) == pytest.approx(oracle, rel=1e-8 if n > d and m > d else 1e-4)
 
 
-def test_fd_in_float32_features_is_summed_in_float64() -> None:
-    x, y = features(100, 10, 3), features(100, 10, 4)
-    offset = 1000.0  # a float32 covariance would lose three digits here
-    low = frechet_distance((x + offset).astype(np.float32), (y + offset).astype(np.float32))
-    assert low == pytest.approx(frechet_distance(x, y), abs=2e-3)
+def test_fd_and_kid_of_float32_features_are_summed_in_float64() -> None:
+    x, y = (features(100, 10, seed).astype(np.float32) + np.float32(100.0) for seed in (3, 4))
+    assert frechet_distance(x, y) == pytest.approx(frechet_distance(x.astype(float), y.astype(float)), rel=1e-12)
+    assert kid(x, y) == pytest.approx(kid(x.astype(float), y.astype(float)), rel=1e-12)
 
 
 def test_kid_of_two_points_by_hand() -> None:

@@ -78,6 +78,7 @@ def test_parse_seeds_gives_seeds_or_a_clear_refusal(text: str) -> None:
         ("1,,2", "expected a whole number"),
         ("-3", "expected a whole number"),
         ("1-2-3", "expected a whole number"),
+        ("٣", "expected a whole number"),
         ("1_0", "expected a whole number"),
         ("9-3", "backwards"),
         ("0-3,2", "2 is named twice"),

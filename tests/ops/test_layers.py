@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stylescan.ops.layers import Conv2d, Linear, minibatch_group, minibatch_std, normalise_second_moment
+from stylescan.ops.layers import Conv2d, FromImage, Linear, minibatch_group, minibatch_std, normalise_second_moment
 from stylescan.ops.resample import fir_filter, upfirdn_plain
 
 
@@ -60,3 +60,14 @@ def test_minibatch_std_sees_the_spread_of_each_group() -> None:
 def test_second_moment_is_one() -> None:
     y = normalise_second_moment(torch.randn(5, 32) * 7)
     torch.testing.assert_close(y.square().mean(dim=1), torch.ones(5))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_from_image_is_a_1x1_convolution_that_answers_channels_last(channels: int) -> None:
+    torch.manual_seed(2)
+    layer = FromImage(channels, 8)
+    torch.nn.init.normal_(layer.bias)
+    x = torch.randn(2, channels, 4, 4)
+    y = F.conv2d(x, layer.weight[:, :, None, None] / math.sqrt(channels), layer.bias)
+    torch.testing.assert_close(layer(x), F.leaky_relu(y, 0.2) * math.sqrt(2))
+    assert layer(x).is_contiguous(memory_format=torch.channels_last)

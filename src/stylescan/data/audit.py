@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ class Findings(_Frozen):
     """What the first look noticed, by the names that the manifest uses (hashed unless ids are kept)."""
 
     layout: str
+    kind: Literal["picture", "volume"]
     modes: dict[str, int]
     sizes: dict[str, int]
     byte_duplicates: list[list[str]] = Field(default_factory=list)
@@ -193,24 +195,21 @@ def _warnings(audit: Audit) -> list[str]:
     found = audit.findings
     warnings = list(found.warnings)
     if audit.claim == "image-wise":
-        warnings.append("no subjects are known: look-alikes are kept together, but one person may stand in two splits, so "
-                        "every score is image-wise. Name subjects with --pattern or a CSV list")  # fmt: skip
+        warnings.append("no subjects are known: look-alikes are kept together, but one person may stand in two splits, "
+                        "so every score is image-wise. Name subjects with --pattern or a CSV list")  # fmt: skip
     if found.byte_duplicate_files:
-        warnings.append(
-            f"{found.byte_duplicate_files} files are byte copies of another: {_sample(found.byte_duplicates)}"
-        )
+        copies = _sample(found.byte_duplicates)
+        warnings.append(f"{found.byte_duplicate_files} files are byte copies of another: {copies}")
     if found.near_duplicate_pairs:
         warnings.append(f"{found.near_duplicate_pairs} pairs of near copies: {_sample(found.near_duplicates)}")
     if found.near_duplicates_across_subjects:
-        warnings.append(f"{found.near_duplicates_across_subjects} of these pairs belong to different subjects: one person "
-                        "under two names? They are kept in one split")  # fmt: skip
+        warnings.append(f"{found.near_duplicates_across_subjects} pairs of near copies belong to different subjects: "
+                        "one person under two names?")  # fmt: skip
     if audit.empty or audit.dark:
-        warnings.append(
-            f"{audit.empty} empty and {audit.dark} very dark images: raise --min-foreground or leave them out"
-        )
+        warnings.append(f"{audit.empty} images are empty and {audit.dark} very dark")
     if len(found.modes) > 1:
         warnings.append(f"mixed kinds of image: {_counts(found.modes)}")
-    if len(found.sizes) > 1:
+    if len(found.sizes) > 1 and found.kind == "picture":
         warnings.append(f"mixed sizes: {_counts(found.sizes)}")
     if found.skipped:
         warnings.append(f"{len(found.skipped)} files skipped: {', '.join(found.skipped[:LISTED])}")

@@ -113,7 +113,7 @@ def _caption(draw: ImageDraw.ImageDraw, dataset: PreparedDataset, index: int, x:
     text = record.subject + (f"  {record.side}" if record.side else "")
     text += f"  #{record.slice}" if record.slice is not None else ""
     while _width(text, 9) > _TILE:
-        text = text[:-2] + "…" if not text.endswith("…") else text[:-2] + "…"
+        text = text[:-2] + "…"
     draw.text((x, y + 9), text, _SOFT, _font(9), anchor="lm")
 
 

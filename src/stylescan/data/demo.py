@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,7 +31,6 @@ from stylescan.data.demo_subject import (
     draw_subject,
     render_subject,
 )
-from stylescan.data.pool import worker_count
 from stylescan.errors import ConfigError, DataError
 from stylescan.files import read_json, write_bytes_atomic, write_json_atomic
 
@@ -67,7 +67,7 @@ def write_population(
         and `population.json` (settings, class parameters, the template's terms). Equal arguments give equal bytes.
         A folder that holds the same population, whole or in part, is completed; any other content is refused.
     subjects : at least 2, half of each class. seed : 0 or more. resolution : 32-512 pixels over 204.8 mm.
-    slices_per_subject : 1-64. workers : threads, by default one a core.
+    slices_per_subject : 1-64. workers : threads, by default one a core up to 8.
     progress : called with (subjects done, subjects, what).
 
     Raises ConfigError for arguments out of range, a folder in use, or where nilearn is missing.
@@ -91,7 +91,7 @@ def write_population(
 
     rows: list[tuple[object, ...]] = []
     # Threads, not processes: the interpolation releases the GIL, and the template and its flow are shared.
-    with ThreadPoolExecutor(worker_count(workers, subjects, least=1)) as pool:
+    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
         for done, part in enumerate(pool.map(one, range(subjects)), start=1):
             rows += part
             if progress:

@@ -22,11 +22,11 @@ class PublicNames:
     def __init__(self, plan: Plan, salt: str, keep_ids: bool) -> None:
         hide = not keep_ids and plan.claim == "subject-wise"
         self.subjects = hide_subjects(set(plan.subjects), salt) if hide else {name: name for name in plan.subjects}
-        self._salt, self._keep = salt, keep_ids
+        self._salt, self.kept = salt, keep_ids
 
     def source(self, name: str) -> str:
         """Relative name, or its hash; of an absolute path only the file's own name is ever kept."""
-        if not self._keep:
+        if not self.kept:
             return hide_source(name, self._salt)
         return name.rsplit("/", 1)[-1] if name.startswith("/") or ":" in name else name
 
@@ -85,12 +85,15 @@ def make_findings(plan: Plan, seen: str, failures: Sequence[Failure], names: Pub
     public = [names.source(item.source.name) for item in plan.items]
     copies = plan.copies
     across = sum(plan.subjects[a] != plan.subjects[b] for a, b in copies.near)
-    warnings = list(plan.warnings)
+    notes, warnings = list(plan.notes), list(plan.warnings)
+    if not names.kept and (copies.equal or copies.near):
+        notes.append("file names are hashed: --keep-ids shows which they are")
     suspicious = sorted({key for item in plan.items for key in item.source.extra if _personal(key)})
     if suspicious:
         warnings.append(f"the columns {', '.join(suspicious)} are copied into the manifest and may name people")
     return Findings(
         layout=seen,
+        kind=plan.items[0].source.kind,
         modes=dict(sorted(Counter(row.mode for row in plan.rows).items())),
         sizes=dict(sorted(Counter(f"{row.height}x{row.width}" for row in plan.rows).items())),
         byte_duplicates=[[public[k] for k in group] for group in copies.equal[:SHOWN]],
@@ -99,7 +102,7 @@ def make_findings(plan: Plan, seen: str, failures: Sequence[Failure], names: Pub
         near_duplicate_pairs=len(copies.near),
         near_duplicates_across_subjects=across,
         skipped=[f"{names.source(f.name)}: {f.reason.split(': ', 1)[-1]}" for f in failures],
-        notes=plan.notes,
+        notes=notes,
         warnings=warnings,
     )
 

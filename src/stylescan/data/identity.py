@@ -14,10 +14,16 @@ from stylescan.errors import DataError
 SALT_NAME = ".salt"
 
 
+def kept_salt(folder: Path) -> str:
+    """The salt kept in the dataset's folder, or ''."""
+    file = folder / SALT_NAME
+    return file.read_text("utf-8").strip() if file.is_file() else ""
+
+
 def load_salt(folder: Path, given: str | None) -> str:
     """The salt of the dataset in `folder`: the given one, else the one kept there, else a new one; kept, mode 0600."""
     file = folder / SALT_NAME
-    kept = file.read_text("utf-8").strip() if file.is_file() else ""
+    kept = kept_salt(folder)
     salt = given or kept or secrets.token_hex(16)
     if salt != kept:
         file.unlink(missing_ok=True)

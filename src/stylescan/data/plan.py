@@ -62,8 +62,10 @@ def make_plan(sources: list[Source], rows: list[Surveyed], options: PrepareOptio
         warnings.append("grey and colour images are mixed: grey ones are stored as equal colour channels")
     for note, count in Counter(note for row in rows for note in row.notes).items():
         warnings.append(f"{count} volumes: {note}")
-    return Plan(items, rows, subjects, splits, _class_names(sources, warnings), claim, resolution, channels, view, intensity,
-                copies, notes, warnings)  # fmt: skip
+    names = _class_names(sources, warnings)
+    return Plan(
+        items, rows, subjects, splits, names, claim, resolution, channels, view, intensity, copies, notes, warnings
+    )
 
 
 def _class_names(sources: Sequence[Source], warnings: list[str]) -> list[str]:

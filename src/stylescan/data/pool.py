@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 from stylescan.errors import DataError
 
@@ -16,48 +18,71 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 MAX_WORKERS = 8
 _AHEAD = 4  # tasks waiting for each worker: enough to keep it busy, few enough to hold in memory
+_TRIAL_S, _WORTHWHILE_S = 1.5, 6.0  # starting processes costs seconds: worth it only where more is left to do
 
 
-def worker_count(asked: int | None, tasks: int, *, least: int) -> int:
-    """Processes to use: as asked, else one a core up to 8; one where there are fewer than `least` tasks to share."""
-    if asked is None:
-        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        asked = 1 if tasks < least else min(available, MAX_WORKERS)
-    return max(1, min(asked, tasks))
+class Workers:
+    """Processes for one preparation, started when they are first needed and stopped at the end of the `with` block.
 
-
-def run_tasks(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, Result]]:
-    """(number of the task, result) as they finish. `function` must be importable by name. With one worker, no pool.
-
-    What is under way is finished before an exception (or Ctrl-C) leaves this function, so no file is cut short.
+    asked: number of processes; None means one a core, up to 8, and none at all for work of a few seconds.
     """
-    if workers <= 1:
-        for number, task in enumerate(tasks):
-            yield number, function(task)
-        return
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt) as pool:
-        try:
-            yield from _feed(pool, function, tasks, workers * _AHEAD)
-        except BrokenProcessPool:
-            again = "run the same command again with --workers 1; what is done is kept"
-            raise DataError("a worker process died (out of memory, or killed)", remedy=again) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+
+    def __init__(self, asked: int | None) -> None:
+        self._asked = asked
+        self._count = asked or min(_cores(), MAX_WORKERS)
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # What is under way is finished first, so that no file is cut short; what waits is dropped.
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
+        """(number of the task, result) as they finish. `function` must be importable by name, its results picklable.
+
+        Raises what `function` raises, and DataError where a process dies.
+        """
+        first = 0
+        if self._pool is None and (self._asked is None or self._count == 1):
+            start = time.monotonic()
+            while first < len(tasks) and not self._worth_a_pool(time.monotonic() - start, first, len(tasks)):
+                yield first, function(tasks[first])
+                first += 1
+        if first < len(tasks):
+            try:
+                yield from self._spread(function, tasks, first)
+            except BrokenProcessPool:
+                again = "run the same command again with --workers 1; what is done is kept"
+                raise DataError("a worker process died (out of memory, or killed)", remedy=again) from None
+
+    def _worth_a_pool(self, spent_s: float, done: int, total: int) -> bool:
+        left_s = spent_s / max(1, done) * (total - done)
+        return self._count > 1 and spent_s > _TRIAL_S and left_s > _WORTHWHILE_S
+
+    def _spread(
+        self, function: Callable[[Task], Result], tasks: Sequence[Task], following: int
+    ) -> Iterator[tuple[int, Result]]:
+        if self._pool is None:
+            method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+            context = multiprocessing.get_context(method)
+            self._pool = ProcessPoolExecutor(self._count, mp_context=context, initializer=_ignore_interrupt)
+        waiting: dict[Future[Result], int] = {}
+        while following < len(tasks) or waiting:
+            while following < len(tasks) and len(waiting) < self._count * _AHEAD:
+                waiting[self._pool.submit(function, tasks[following])] = following
+                following += 1
+            done = next(as_completed(waiting))
+            yield waiting.pop(done), done.result()
 
 
-def _feed(
-    pool: ProcessPoolExecutor, function: Callable[[Task], Result], tasks: Sequence[Task], ahead: int
-) -> Iterator[tuple[int, Result]]:
-    waiting: dict[Future[Result], int] = {}
-    following = 0
-    while following < len(tasks) or waiting:
-        while following < len(tasks) and len(waiting) < ahead:
-            waiting[pool.submit(function, tasks[following])] = following
-            following += 1
-        done = next(as_completed(waiting))
-        yield waiting.pop(done), done.result()
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _ignore_interrupt() -> None:

@@ -16,13 +16,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stylescan.data.audit import AUDIT_NAME, Audit, make_audit
 from stylescan.data.contact_sheet import SHEET_NAME, write_contact_sheet
 from stylescan.data.describe import PublicNames, make_findings, make_manifest
-from stylescan.data.identity import fingerprint, load_salt
+from stylescan.data.identity import fingerprint, kept_salt, load_salt
 from stylescan.data.layouts import find_sources
 from stylescan.data.nifti import DEFAULT_PLANE
 from stylescan.data.options import PrepareOptions
 from stylescan.data.plan import Plan, make_plan
-from stylescan.data.pool import run_tasks, worker_count
-from stylescan.data.prepared import MANIFEST_NAME, SHARD_FOLDER, PreparedDataset, json_hash
+from stylescan.data.pool import Workers
+from stylescan.data.prepared import MANIFEST_NAME, SHARD_FOLDER, WORK_FOLDER, PreparedDataset, json_hash
 from stylescan.data.render import ShardJob, ShardResult, write_shard
 from stylescan.data.sources import SHOWN, Source
 from stylescan.data.survey import Failure, Surveyed, group_range, stamp_of, survey_sources
@@ -62,16 +62,18 @@ def prepare(
     current = _up_to_date(out, settings, listing, options)
     if current is not None:
         return current
-    workspace = Workspace(out, json_hash([settings, options.salt, listing]), overwrite=options.overwrite)
+    request = json_hash([settings, options.salt, str(source.resolve())])
+    workspace = Workspace(out, request, overwrite=options.overwrite)
     salt = load_salt(out, options.salt)
-    rows, failures = _survey(sources, options, workspace, progress)
-    _check_failures(failures, len(sources), options)
-    sources = [item for item in sources if item.name in rows]
-    plan = make_plan(sources, [rows[item.name] for item in sources], options, _range_reader(options))
-    jobs = _shard_jobs(plan, out, workspace.folder, options)
-    _check_room(out, jobs)
-    workspace.clear()
-    results = _render(jobs, plan, options, workspace, progress)
+    with Workers(options.workers) as workers:
+        rows, failures = _survey(sources, options, workspace, workers, progress)
+        _check_failures(failures, len(sources), options)
+        sources = [item for item in sources if item.name in rows]
+        plan = make_plan(sources, [rows[item.name] for item in sources], options, _range_reader(options, workers))
+        jobs = _shard_jobs(plan, out, workspace.folder, options)
+        _check_room(out, jobs)
+        workspace.clear()
+        results = _render(jobs, plan, workspace, workers, progress)
     names = PublicNames(plan, salt, options.keep_ids)
     manifest = make_manifest(plan, results, settings, options, names)
     dataset = PreparedDataset.assemble(out, manifest)
@@ -100,15 +102,12 @@ def _up_to_date(
     stored = finished_request(out)
     if stored is None:
         return None
-    if stored == _request(settings, listing, load_salt(out, options.salt)):
-        dataset = PreparedDataset.open(out)
-        remedy = "run `stylescan prepare` again with --overwrite"
+    if stored == _request(settings, listing, options.salt or kept_salt(out)):
         try:
-            audit = Audit.model_validate(read_json(out / AUDIT_NAME, DataError, remedy=remedy))
-        except ValidationError:
-            raise DataError(f"{out / AUDIT_NAME}: not an audit of this version", remedy=remedy) from None
-        notes = ["up to date: the dataset was made from these scans with these settings", *audit.findings.notes]
-        return dataset, audit.model_copy(update={"findings": audit.findings.model_copy(update={"notes": notes})})
+            return _reopen(out)
+        except DataError:
+            if not options.overwrite:
+                raise
     if options.overwrite:
         return None
     what = "other settings" if stored.get("settings") != json_hash(settings) else "scans that changed since"
@@ -116,8 +115,23 @@ def _up_to_date(
                     remedy="choose another --out, or replace it with --overwrite")  # fmt: skip
 
 
+def _reopen(out: Path) -> tuple[PreparedDataset, Audit]:
+    dataset, remedy = PreparedDataset.open(out), "run `stylescan prepare` again with --overwrite"
+    try:
+        audit = Audit.model_validate(read_json(out / AUDIT_NAME, DataError, remedy=remedy))
+    except ValidationError:
+        raise DataError(f"{out / AUDIT_NAME}: not an audit of this version", remedy=remedy) from None
+    shutil.rmtree(out / WORK_FOLDER, ignore_errors=True)  # left by a crash after the manifest was written
+    notes = ["up to date: the dataset was made from these scans with these settings", *audit.findings.notes]
+    return dataset, audit.model_copy(update={"findings": audit.findings.model_copy(update={"notes": notes})})
+
+
 def _survey(
-    sources: Sequence[Source], options: PrepareOptions, workspace: Workspace, progress: Progress | None
+    sources: Sequence[Source],
+    options: PrepareOptions,
+    workspace: Workspace,
+    workers: Workers,
+    progress: Progress | None,
 ) -> tuple[dict[str, Surveyed], list[Failure]]:
     """What is known about every source by name, from the journal or by reading it now; and what failed."""
     stamps = {item.name: stamp_of(item.paths) for item in sources}
@@ -127,13 +141,11 @@ def _survey(
     tasks = [(left[i : i + size], options) for i in range(0, len(left), size)]
     failures: list[Failure] = []
     done = len(rows)
-    for _, answers in run_tasks(survey_sources, tasks, worker_count(options.workers, len(tasks), least=16)):
-        for answer in answers:
-            if isinstance(answer, Failure):
-                failures.append(answer)
-            else:
-                rows[answer.name] = answer
-                workspace.append("survey", answer)
+    for _, answers in workers.run(survey_sources, tasks):
+        good = [answer for answer in answers if isinstance(answer, Surveyed)]
+        failures += [answer for answer in answers if isinstance(answer, Failure)]
+        rows.update({row.name: row for row in good})
+        workspace.append("survey", good)
         done += len(answers)
         if progress:
             progress(done, len(sources), "reading")
@@ -158,10 +170,12 @@ def _reasons(failures: Sequence[Failure]) -> str:
     return "".join(f"\n  {failure.reason}" for failure in failures[:SHOWN]) + more
 
 
-def _range_reader(options: PrepareOptions) -> Callable[[list[list[Source]]], list[tuple[float, float]]]:
+def _range_reader(
+    options: PrepareOptions, workers: Workers
+) -> Callable[[list[list[Source]]], list[tuple[float, float]]]:
     def ranges(groups: list[list[Source]]) -> list[tuple[float, float]]:
         tasks = [(group, options.percentiles) for group in groups]
-        found = dict(run_tasks(group_range, tasks, worker_count(options.workers, len(tasks), least=64)))
+        found = dict(workers.run(group_range, tasks))
         return [found[number] for number in range(len(tasks))]
 
     return ranges
@@ -205,7 +219,7 @@ def _job_hash(job: ShardJob, hashes: dict[str, str]) -> str:
 
 
 def _render(
-    jobs: Sequence[ShardJob], plan: Plan, options: PrepareOptions, workspace: Workspace, progress: Progress | None
+    jobs: Sequence[ShardJob], plan: Plan, workspace: Workspace, workers: Workers, progress: Progress | None
 ) -> list[ShardResult]:
     """The result of every job in order; a shard that an earlier call finished is hashed and kept."""
     hashes = {row.name: row.sha256 for row in plan.rows}
@@ -217,11 +231,10 @@ def _render(
         if old and old.file == job.target.name and job.target.is_file() and file_sha256(job.target) == old.sha256:
             done[number] = old
     left = [number for number in range(len(jobs)) if number not in done]
-    workers = worker_count(options.workers, len(left), least=2)
     try:
-        for position, result in run_tasks(write_shard, [jobs[number] for number in left], workers):
+        for position, result in workers.run(write_shard, [jobs[number] for number in left]):
             done[left[position]] = result
-            workspace.append("shards", _DoneShard(job=keys[left[position]], result=result))
+            workspace.append("shards", [_DoneShard(job=keys[left[position]], result=result)])
             if progress:
                 progress(sum(r.count for r in done.values()), sum(job.count for job in jobs), "writing")
     except OSError as problem:

@@ -20,7 +20,7 @@ from stylescan.data.survey import read_source
 from stylescan.errors import DataError
 from stylescan.files import file_sha256, fsync_folder
 
-DARK = 0.02  # an image whose 99th percentile stays below this share of the range is dark
+DARK, DARK_SHARE = 0.02, 0.01  # dark: less than 1 % of the pixels reach 2 % of the range
 EMPTY = 0.004  # and one whose values span less than this (one step of 8 bits) is empty
 
 
@@ -113,4 +113,5 @@ def _look(image: NDArray[Any], bits: int) -> str:
     span = (float(image.max()) - float(image.min())) / (2**bits - 1)
     if span < EMPTY:
         return "empty"
-    return "dark" if float(np.percentile(image, 99)) < DARK * (2**bits - 1) else "ok"
+    bright = float((image >= DARK * (2**bits - 1)).mean())
+    return "dark" if bright < DARK_SHARE else "ok"

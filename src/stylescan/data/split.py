@@ -70,26 +70,26 @@ def draw_split(
         shuffled[label] = [names[i] for i in generator.permutation(len(names))]
     of = dict.fromkeys(sorted(sizes), "train")
     for split, total in (("holdout", held), ("select", chosen)):
-        for label, quota in _quotas({label: len(names) for label, names in shuffled.items()}, total).items():
+        left = {label: len(names) for label, names in shuffled.items()}
+        for label, quota in _quotas(left, total).items():
             for _ in range(quota):
                 of[shuffled[label].pop()] = split
     return SplitPlan(of, tuple(warnings))
 
 
 def _quotas(available: Mapping[str, int], total: int) -> dict[str, int]:
-    """`total` shared out in proportion to `available` (largest remainders), leaving one of each class where possible."""
+    """`total` shared out in proportion to `available` (largest remainders), leaving one of each where possible."""
     everything = sum(available.values())
     if not everything:
         return dict.fromkeys(available, 0)
     exact = {label: total * count / everything for label, count in available.items()}
     quotas = {label: min(int(exact[label]), max(available[label] - 1, 0)) for label in available}
-    order = sorted(available, key=lambda label: (quotas[label] - exact[label], label))
     for reserve in (1, 0):
         while sum(quotas.values()) < total:
-            open_classes = [label for label in order if quotas[label] < available[label] - reserve]
-            if not open_classes:
+            rest = [label for label in sorted(available) if quotas[label] < available[label] - reserve]
+            if not rest:
                 break
-            quotas[min(open_classes, key=lambda label: (quotas[label] - exact[label], label))] += 1
+            quotas[min(rest, key=lambda label: quotas[label] - exact[label])] += 1
     return quotas
 
 

@@ -101,7 +101,7 @@ def _survey_one(source: Source, options: PrepareOptions) -> Surveyed | Failure:
         return Failure(name=source.name, reason=f"{source.name}: too large for this machine's memory")
     channels, height, width = scan.pixels.shape
     wide = scan.pixels.dtype != np.uint8
-    grey = scan.pixels.astype(np.float32).mean(axis=0)
+    grey = scan.pixels[0].astype(np.float32) if channels == 1 else scan.pixels.mean(axis=0, dtype=np.float32)
     low, high = (float(grey.min()), float(grey.max())) if wide else (0.0, 255.0)
     return Surveyed(
         name=source.name, stamp=stamp, sha256=digest, height=height, width=width, channels=channels, wide=wide,

@@ -1,7 +1,7 @@
 """The destination of a preparation: who owns it, what is already done in it, and how a repeat continues.
 
-While work is under way, `.prepare/` (readable by its owner only: it holds file names) keeps the request and a journal of
-finished units, one JSON line each. A finished set keeps `.request` instead: hashes by which a repeat knows that
+While work is under way, `.prepare/` (readable by its owner only: it holds file names) keeps the request and a journal
+of finished units, one JSON line each. A finished set keeps `.request` instead: hashes by which a repeat knows that
 nothing changed.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,7 +49,7 @@ def finished_request(out: Path) -> dict[str, str] | None:
 
 
 class Workspace:
-    """Exclusive use of a destination for one request (a hash of everything that decides the outcome)."""
+    """The use of a destination for one request (a hash of the settings and of where the scans lie)."""
 
     def __init__(self, out: Path, request: str, *, overwrite: bool) -> None:
         self.out = out
@@ -66,7 +66,7 @@ class Workspace:
         same = stored.is_file() and stored.read_text("utf-8").strip() == json.dumps(request)
         if ours and not same and not overwrite:
             state = "a finished dataset" if MANIFEST_NAME in entries else "an unfinished preparation"
-            raise DataError(f"{self.out}: holds {state} with other settings or other scans",
+            raise DataError(f"{self.out}: holds {state} of other scans or with other settings",
                             remedy="choose another --out, or replace it with --overwrite")  # fmt: skip
         if not same and self.folder.exists():
             shutil.rmtree(self.folder)
@@ -96,12 +96,12 @@ class Workspace:
                 except ValidationError:
                     continue
 
-    def append(self, name: str, row: BaseModel) -> None:
-        """Add a finished unit to the journal `name`."""
+    def append(self, name: str, rows: Sequence[BaseModel]) -> None:
+        """Add finished units to the journal `name`."""
         file = self.folder / f"{name}.jsonl"
         torn = file.is_file() and file.stat().st_size > 0 and not _ends_line(file)
         with file.open("a", encoding="utf-8") as stream:
-            stream.write(("\n" if torn else "") + row.model_dump_json() + "\n")
+            stream.write(("\n" if torn else "") + "".join(row.model_dump_json() + "\n" for row in rows))
 
     def finish(self, shards: set[str], request: dict[str, str]) -> None:
         """Drop shards of an earlier plan, and leave the private note by which a repeat knows the request."""

@@ -69,6 +69,8 @@ def curve_uri(kimg: Sequence[float], values: Sequence[float], best_kimg: float) 
     axes.axvline(best_kimg, color=grey, linewidth=1, linestyle=":")
     if min(values) > 0:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
     axes.set_xlabel("training images shown (thousands)", color=grey)
     axes.set_ylabel("KID on select", color=grey)
     axes.tick_params(colors=grey, which="both")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from stylescan.errors import ConfigError
 from stylescan.nets.mapping import MappingNetwork
 from stylescan.nets.protocols import Discriminator, Generator, Noise
-from stylescan.ops.layers import LRELU_GAIN, LRELU_SLOPE, Conv2d, Linear, minibatch_std
+from stylescan.ops.layers import LRELU_GAIN, LRELU_SLOPE, Conv2d, FromImage, Linear, minibatch_std
 from stylescan.ops.modulated_conv import demodulation, modulated_conv2d, modulated_to_image
 from stylescan.ops.resample import fir_filter, upsample2
 
@@ -200,7 +200,7 @@ class StyleGAN2Discriminator(Discriminator):
         self.spec = spec
         fir = fir_filter()
         widths = [spec.width(r) for r in reversed(spec.resolutions)]  # from the image's side down to 4
-        self.from_image = Conv2d(spec.img_channels, widths[0], 1, fir=fir)
+        self.from_image = FromImage(spec.img_channels, widths[0])
         self.blocks = nn.ModuleList(ResidualBlock(a, b, fir) for a, b in zip(widths, widths[1:]))
         last = widths[-1]
         self.conv = Conv2d(last + 1, last, 3, fir=fir)
@@ -209,8 +209,7 @@ class StyleGAN2Discriminator(Discriminator):
         self.embed = Linear(spec.num_classes, last, bias=False) if spec.num_classes else None
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        x = self.from_image(x)
+        x = self.from_image(x)  # [N, width, R, R]
         for block in self.blocks:
             x = block(x)
         x = minibatch_std(x, limit=self.spec.mbstd_group)  # [N, width + 1, 4, 4]

@@ -96,6 +96,25 @@ class Conv2d(nn.Module):
         return F.leaky_relu_(x, LRELU_SLOPE) if self.activation == "lrelu" else x
 
 
+class FromImage(nn.Module):
+    """1x1 convolution, bias and leaky ReLU from the image's channels: [N, C, H, W] to [N, out, H, W], channels-last.
+
+    A matrix product over pixels: the layout of an image with one channel is ambiguous, so a convolution would answer in
+    rows of planes, and every layer behind it would first copy.
+    """
+
+    def __init__(self, img_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, img_channels))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.weight_gain = LRELU_GAIN / math.sqrt(img_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = x.permute(0, 2, 3, 1)  # [N, H, W, C]
+        y = F.linear(pixels, self.weight * self.weight_gain, self.bias * LRELU_GAIN)
+        return F.leaky_relu_(y, LRELU_SLOPE).permute(0, 3, 1, 2)
+
+
 def minibatch_group(batch: int, limit: int) -> int:
     """The largest divisor of `batch` not above `limit`: groups of equal size for statistics over images."""
     return next(g for g in range(min(limit, batch), 0, -1) if batch % g == 0)

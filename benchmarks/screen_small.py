@@ -1,0 +1,103 @@
+"""Screen neighbours of the `small` preset: equal core-minutes each, scored by KID on `select`.
+
+    python benchmarks/screen_small.py --data DATA --out FOLDER [--core-minutes 10] [--workers 2] [--only NAME ...]
+
+Every candidate trains in a process of its own on one thread until it has used its processor time, so that the machine's
+load does not decide. A finished candidate leaves FOLDER/NAME.json and a grid; repeating the command does the missing
+ones and prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+CANDIDATES: dict[str, dict[str, dict[str, float | int]]] = {
+    "base": {},
+    "r1_4": {"objective": {"r1_gamma": 4.0}},
+    "lr_006": {"train": {"lr": 0.006}},
+    "batch_4": {"train": {"batch": 4}},
+    "max_32": {"model": {"channel_max": 32}},
+    "r1_every_16": {"objective": {"r1_interval": 16}},
+    "base_512": {"model": {"channel_base": 512}},
+}
+
+
+def train_and_score(name: str, data: Path, out: Path, core_minutes: float, seed: int) -> None:
+    """Train one candidate for its processor time; write its score and grid."""
+    import torch
+
+    torch.set_num_threads(1)
+    from stylescan.runtime import tune_allocator
+
+    tune_allocator()
+    from stylescan.data.loader import BatchReader
+    from stylescan.data.prepared import PreparedDataset
+    from stylescan.evaluate.selection import SelectScorer
+    from stylescan.presets import build_config
+    from stylescan.train.objective import build_objective
+    from stylescan.train.pictures import fake_grid, fake_images, save_grid
+    from stylescan.train.start import fingerprint
+    from stylescan.train.state import build_state
+    from stylescan.train.step import StepStats, train_step
+
+    dataset = PreparedDataset.open(data)
+    overrides = {**CANDIDATES[name], "seed": seed}
+    config = build_config("small", fingerprint(dataset), overrides=overrides)
+    phases = build_objective(config.objective)
+    state = build_state(config, phases, device=torch.device("cpu"))
+    reader = BatchReader(dataset, dataset.indices("train"), seed=seed)
+    frequencies = torch.from_numpy(reader.class_frequencies()).float()
+    stats, started = StepStats(), time.process_time()
+    while time.process_time() - started < core_minutes * 60:
+        train_step(state, phases, reader, config, frequencies, stats)
+    labels = [i % max(dataset.num_classes, 1) for i in range(480)]
+    scorer = SelectScorer(dataset, n_fakes=len(labels), cache_dir=dataset.path / "cache")
+    scores = scorer(lambda n: fake_images(state.G_ema, labels[:n], seed=seed, stream="score", bits=dataset.bits))
+    save_grid(out / f"{name}.png", fake_grid(state.G_ema, seed=seed, bits=dataset.bits))
+    (out / f"{name}.json").write_text(json.dumps({"name": name, "nimg": state.nimg, "seed": seed, **scores}))
+
+
+def print_table(out: Path) -> None:
+    """The finished candidates, best first, as Markdown."""
+    rows = [json.loads(path.read_text()) for path in out.glob("*.json")]
+    print("| candidate | images shown | KID on select | FD on select |\n|---|---|---|---|")
+    for row in sorted(rows, key=lambda row: row["kid"]):
+        print(f"| {row['name']} | {row['nimg']:,} | {row['kid']:.4f} | {row['fd']:.1f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--core-minutes", type=float, default=10)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", choices=list(CANDIDATES))
+    parser.add_argument("--one", choices=list(CANDIDATES), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.one:
+        train_and_score(arguments.one, arguments.data, arguments.out, arguments.core_minutes, arguments.seed)
+        return
+    names = [n for n in arguments.only or CANDIDATES if not (arguments.out / f"{n}.json").exists()]
+    running: list[subprocess.Popen[bytes]] = []
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    while names or running:
+        running = [process for process in running if process.poll() is None]
+        while names and len(running) < arguments.workers:
+            command = [sys.executable, __file__, "--one", names.pop(0), "--data", str(arguments.data)]
+            command += ["--out", str(arguments.out), "--core-minutes", str(arguments.core_minutes)]
+            command += ["--seed", str(arguments.seed)]
+            running.append(subprocess.Popen(command, env=environment))
+        time.sleep(1)
+    print_table(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
