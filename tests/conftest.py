@@ -55,8 +55,13 @@ def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Prep
                 )  # fmt: skip
                 records.append(
                     ImageRecord(
-                        subject=f"sub-{subject:02d}", label=label, slice=number, split=split,
-                        source=f"{subject}_{number}", source_sha256="0" * 64, geometry=geometry,
+                        subject=f"sub-{subject:02d}",
+                        label=label,
+                        slice=number,
+                        split=split,
+                        source=f"{subject}_{number}",
+                        source_sha256="0" * 64,
+                        geometry=geometry,
                     )  # fmt: skip
                 )
         folder = tmp_path_factory.mktemp("prepared")

@@ -104,14 +104,21 @@ def resolve_name(name: str, *, device: str) -> str:
 
 
 def build_config(
-    name: str, data: DataFingerprint, *, kimg: float | None = None, seed: int = 0, overrides: dict[str, Any] | None = None
+    name: str,
+    data: DataFingerprint,
+    *,
+    kimg: float | None = None,
+    seed: int = 0,
+    overrides: dict[str, Any] | None = None,
 ) -> RunConfig:
     """The resolved configuration of preset `name` (not `auto`) on `data`; `overrides` win over everything."""
     preset = PRESETS[name]
     overrides = overrides or {}
     total = kimg or overrides.get("train", {}).get("total_kimg") or preset.default_kimg
     if not isinstance(total, int | float) or not total > 0:
-        raise ConfigError(f"total_kimg: found {total!r}, expected a number above 0", remedy="Give for instance --kimg 100.")
+        raise ConfigError(
+            f"total_kimg: found {total!r}, expected a number above 0", remedy="Give for instance --kimg 100."
+        )
     values = merge(preset.values(data, float(total)), {"train": {"total_kimg": float(total)}})
     values = merge(values, {"preset": name, "seed": seed, "data": data.model_dump()})
     return validate_config(merge(values, overrides), source="configuration")

@@ -12,10 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stylescan.data.geometry import Geometry
 from stylescan.data.prepared import PreparedDataset
 from stylescan.errors import ConfigError, DataError, SnapshotError, StylescanError
 from stylescan.evaluate.judge import evaluate
-from stylescan.evaluate.targets import SnapshotTarget
+from stylescan.evaluate.material import gather
+from stylescan.evaluate.metrics import frechet_distance
+from stylescan.evaluate.reference import Floor, blurred, floor_draws
+from stylescan.evaluate.scores import score_metrics
+from stylescan.evaluate.targets import SnapshotTarget, open_target, read_png
 from stylescan.evaluate.words import closeness, not_comparable, sentence
 from stylescan.generate.images import write_images
 from stylescan.generate.snapshot import SnapshotMeta, load_snapshot, save_snapshot
@@ -98,6 +103,11 @@ def test_a_run_is_judged_with_every_row(shapes: PreparedDataset, pooled: Any, tm
     }  # fmt: skip
     assert [row["name"] for row in report["rows"]] == ["generated", "floor", "blurred_real", "untrained"]
     assert all(row["n"] == 80 and row["kid"] is not None and row["fd"] is not None for row in report["rows"])
+    held, train = shapes.indices("holdout"), shapes.indices("train")
+    draw = train[floor_draws(shapes.subjects[train], shapes.subjects[held], seed=0)[0]]
+    expected = frechet_distance(pooled(blurred(shapes.read(draw), 0.25)), pooled(shapes.read(held)))
+    assert report["rows"][2]["sigma_px"] == 0.25
+    assert report["rows"][2]["fd"] == pytest.approx(expected, rel=1e-9)
     assert report["subject"]["kind"] == "run"
     assert report["audit"]["verdict"] == "cannot tell"
     assert report["audit"]["ran"] is False
@@ -176,7 +186,8 @@ def test_images_of_another_depth_or_colour_of_equal_planes_are_read(
 ) -> None:
     images = more_shapes(80)[0]
     write_pngs(tmp_path / "plain", images)
-    write_pngs(tmp_path / "deep", images.astype(np.uint16) * 257)
+    rounding = np.random.default_rng(0).integers(-120, 121, images.shape)
+    write_pngs(tmp_path / "deep", np.clip(images.astype(np.int64) * 257 + rounding, 0, 65535).astype(np.uint16))
     (tmp_path / "rgb").mkdir()
     for i, image in enumerate(images):
         Image.fromarray(np.stack([image[0]] * 3, axis=-1)).save(tmp_path / "rgb" / f"{i:04d}.png")
@@ -185,6 +196,39 @@ def test_images_of_another_depth_or_colour_of_equal_planes_are_read(
         for name in ("plain", "deep", "rgb")
     }
     assert values["plain"] == values["deep"] == values["rgb"]
+
+
+def test_images_without_padding_get_it_back(shapes: PreparedDataset, tmp_path: Path) -> None:
+    plan = Geometry(source_height=16, source_width=11, resampled_height=16, resampled_width=11, pad_left=2, pad_right=3)
+    shapes.output_geometry = lambda: plan  # type: ignore[method-assign]
+    image = np.random.default_rng(0).integers(1, 255, (1, 1, 16, 11), dtype=np.uint8)
+    file = write_pngs(tmp_path / "g", image) / "0000.png"
+    found = read_png(file, shapes)
+    np.testing.assert_array_equal(found[:, :, 2:13], image[0])
+    assert found.shape == (1, 16, 16)
+    assert not found[:, :, :2].any()
+    assert not found[:, :, 13:].any()
+
+
+def test_16_bit_data_reads_8_and_16_bit_images(make_dataset: Any, more_shapes: Any, tmp_path: Path) -> None:
+    images = more_shapes(6)[0]
+    deep = images.astype(np.uint16) * 257
+    data = make_dataset(tmp_path / "d", deep, list("abcdef"), ["train"] * 3 + ["holdout"] * 3)
+    for name, written in (("deep", deep), ("plain", images)):
+        found = read_png(write_pngs(tmp_path / name, written) / "0002.png", data)
+        assert found.dtype == np.uint16
+        np.testing.assert_array_equal(found, deep[2])
+
+
+def test_no_ratio_to_a_floor_that_reaches_zero(
+    shapes: PreparedDataset, pooled: Any, more_shapes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_pngs(tmp_path / "g", more_shapes(80)[0])
+    material = gather(open_target(folder, shapes), shapes, pooled, n=None, seed=0, full=False, progress=None)
+    for floor, known in ((Floor(0.5, -0.1, 0.9, 10), False), (Floor(0.5, 0.1, 0.9, 10), True)):
+        monkeypatch.setattr("stylescan.evaluate.scores.floor_of", lambda *_, f=floor: f)
+        ratio = score_metrics(material)["kid"]["ratio_to_floor"]
+        assert (ratio is not None) == known
 
 
 def _wrong_size(folder: Path) -> None:

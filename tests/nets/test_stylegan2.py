@@ -127,7 +127,12 @@ def test_equal_seeds_give_equal_weights_and_leave_the_callers_numbers_alone() ->
 
 @pytest.mark.parametrize(
     ("change", "word"),
-    [({"resolution": 48}, "power of two"), ({"family": "vae"}, "family"), ({"extra": 1}, "extra"), ({"z_dim": 0}, "z_dim")],
+    [
+        ({"resolution": 48}, "power of two"),
+        ({"family": "vae"}, "family"),
+        ({"extra": 1}, "extra"),
+        ({"z_dim": 0}, "z_dim"),
+    ],
 )
 def test_a_specification_that_cannot_be_names_its_field(change: dict, word: str) -> None:
     with pytest.raises(ConfigError, match=word):

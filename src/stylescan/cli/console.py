@@ -39,7 +39,13 @@ def bar() -> Iterator[Report]:
     if not _is_terminal():
         yield _plain_bar()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         tasks = {}
 
@@ -53,13 +59,17 @@ def bar() -> Iterator[Report]:
 
 def _plain_bar() -> Report:
     shown: dict[str, float] = {}
+    finished: set[str] = set()
 
     def report(done: int, total: int, what: str) -> None:
         now = time.monotonic()
-        if done >= total or now - shown.setdefault(what, now) >= LINE_EVERY_S:
-            if shown[what] != float("inf"):
-                note(f"{what}: {done} of {total}")
-            shown[what] = float("inf") if done >= total else now
+        last = shown.setdefault(what, now)
+        ends = done >= total and what not in finished
+        if ends or (done < total and now - last >= LINE_EVERY_S):
+            note(f"{what}: {done} of {total}")
+            shown[what] = now
+        if ends:
+            finished.add(what)
 
     return report
 

@@ -41,7 +41,7 @@ def demo(
     from stylescan.cli.evaluate import run_evaluate
     from stylescan.cli.prepare import run_prepare
     from stylescan.cli.train import choose_config, run_training
-    from stylescan.generate.images import write_snapshot_grid, write_images
+    from stylescan.generate.images import write_images, write_sample_grid
     from stylescan.generate.snapshot import load_snapshot
     from stylescan.runtime import pick_device, set_threads
     from stylescan.train.run_folder import RunFolder
@@ -66,10 +66,10 @@ def demo(
     snapshot = load_snapshot(run.path, device=device)
     with bar() as report:
         write_images(snapshot, out / "images", range(16), overwrite=True, progress=report)
-    rows = [label for label in range(len(dataset.class_names)) for _ in range(16)]
-    picture = write_snapshot_grid(
-        snapshot, out / "grid.png", [*range(16), *range(16, 32)], labels=rows, columns=8, overwrite=True
-    )
+    per_class = 16
+    kinds = [label for label in range(dataset.num_classes) for _ in range(per_class)]
+    seeds = [seed for _ in range(dataset.num_classes) for seed in range(per_class)]
+    (picture,) = write_sample_grid(snapshot, out / "grid.png", seeds, labels=kinds, columns=8, overwrite=True)
     say()
     say(f"grid (first rows {', then '.join(dataset.class_names)}): {picture}")
     say(f"images: {out / 'images'}")

@@ -41,7 +41,7 @@ def generate(
     snapshot
         Run folder or snapshot folder.
     out
-        Folder of the images.
+        Folder of the images; with --grid also a file name ending in .png.
     seeds
         For instance 0-15 or 3,7,20-29; 0-15 if left out.
     count
@@ -72,9 +72,9 @@ def generate(
         CPU threads.
     """
     from stylescan.errors import ConfigError
-    from stylescan.generate.images import write_grid, write_images
+    from stylescan.generate.images import write_images, write_sample_grid
     from stylescan.generate.sample import parse_class, parse_seeds
-    from stylescan.generate.snapshot import load_snapshot
+    from stylescan.generate.snapshot import load_snapshot, with_bits
     from stylescan.runtime import pick_device, set_threads
 
     if seeds is not None and count is not None:
@@ -83,14 +83,20 @@ def generate(
         raise ConfigError(f"--count {count}: expected at least 1", remedy="Give for instance --count 16.")
     set_threads(threads)
     chosen = parse_seeds(seeds or "0-15") if count is None else list(range(count))
-    loaded = load_snapshot(snapshot, device=pick_device(device))
+    loaded = with_bits(load_snapshot(snapshot, device=pick_device(device)), bits)
     labels = None if class_ is None else [parse_class(class_, loaded.meta.class_names)] * len(chosen)
-    write = write_grid if grid else write_images
-    extra = {"columns": columns} if grid else {}
     note(f"generating {len(chosen)} images, model {loaded.model_hash[:12]}")
     with bar() as report:
-        files = write(
-            loaded, out, chosen, labels=labels, psi=psi, cutoff=cutoff, noise=noise, bits=bits,
-            unpad=not keep_padding, overwrite=overwrite, batch_size=batch, progress=report, **extra,
-        )  # fmt: skip
-    say(f"{len(files)} file{'s' if len(files) != 1 else ''}: {out} (SYNTHETIC, not for diagnosis)")
+        if grid:
+            files = write_sample_grid(
+                loaded, out if out.suffix == ".png" else out / "grid.png", chosen, labels=labels, psi=psi, cutoff=cutoff,
+                noise=noise, unpad=not keep_padding, overwrite=overwrite, batch_size=batch, columns=columns, progress=report,
+            )  # fmt: skip
+        else:
+            files = write_images(
+                loaded, out, chosen, labels=labels, psi=psi, cutoff=cutoff,
+                noise=noise, unpad=not keep_padding, overwrite=overwrite, batch_size=batch, progress=report,
+            )  # fmt: skip
+    say(
+        f"{len(files)} file{'s' if len(files) != 1 else ''}: {files[0] if grid else out} (SYNTHETIC, not for diagnosis)"
+    )

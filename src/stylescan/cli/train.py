@@ -168,7 +168,9 @@ def run_training(run: Any, dataset: Any, config: RunConfig, device: Any) -> Any:
             result = Trainer(run, dataset, config, device, score=scorer, progress=show, notice=note).train()
     took = duration(time.monotonic() - started)
     if not result.finished:
-        say(f"stopped by {result.signal_name} at {result.nimg / 1000:g} kimg after {took}, saved; continue with --resume")
+        say(
+            f"stopped by {result.signal_name} at {result.nimg / 1000:g} kimg after {took}, saved; continue with --resume"
+        )
         return result
     say(f"trained {result.nimg / 1000:g} kimg in {took}: {run.path}")
     if result.best_nimg is not None:

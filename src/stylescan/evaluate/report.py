@@ -30,7 +30,7 @@ def write_report(out_dir: Path, report: dict[str, Any], material: Material) -> t
     try:
         write_bytes_atomic(html, page.encode())
         write_json_atomic(json_path, report)
-    except ZeroDivisionError as problem:
+    except OSError as problem:
         raise ConfigError(
             f"{out_dir}: the report cannot be written ({problem.strerror})", remedy="Choose another --out."
         ) from None

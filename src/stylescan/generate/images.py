@@ -155,6 +155,43 @@ def write_images(
     return planned
 
 
+def write_sample_grid(
+    snapshot: Snapshot,
+    path: Path,
+    seeds: Sequence[int],
+    *,
+    labels: Sequence[int] | None = None,
+    psi: float = 1.0,
+    cutoff: int | None = None,
+    noise: NoiseKind = "random",
+    batch_size: int = 16,
+    unpad: bool = True,
+    overwrite: bool = False,
+    columns: int = 8,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Sample `seeds` and write them as one picture, rows of `columns`; arguments as in `write_images`."""
+    if columns < 1:
+        raise ConfigError(f"columns: found {columns}, expected at least 1", remedy="give for instance 8")
+    if not overwrite:
+        refuse_existing([path])
+    kinds = draw_labels(seeds, snapshot.meta) if labels is None else [int(label) for label in labels]
+    batches = sample(
+        snapshot,
+        seeds,
+        labels=labels,
+        psi=psi,
+        cutoff=cutoff,
+        noise=noise,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    images = np.concatenate([images for _, _, images in batches])
+    text = provenance(snapshot, seeds=seeds, labels=kinds, psi=psi, cutoff=cutoff, noise=noise)
+    shown = unpadded(images, snapshot) if unpad else images
+    return [write_grid(path, shown, text, columns=columns, overwrite=overwrite)]
+
+
 def write_grid(
     path: Path,
     images: NDArray[Any],

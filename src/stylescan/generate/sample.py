@@ -58,9 +58,11 @@ def _seed(text: str, whole: str) -> int:
 
 
 def parse_class(text: str, class_names: Sequence[str]) -> int:
-    """The index of the class called `text`. ConfigError names the classes there are."""
+    """The index of the class called `text`, or with that number. ConfigError names the classes there are."""
     if not class_names:
         raise ConfigError(f"class {text!r}: this model knows no classes", remedy="leave the class out")
+    if text not in class_names and text in map(str, range(len(class_names))):
+        return int(text)
     if text not in class_names:
         raise ConfigError(f"class {text!r} is not among the model's", remedy=f"give one of: {', '.join(class_names)}")
     return list(class_names).index(text)

@@ -9,7 +9,7 @@ RUN/snapshot/snapshot.json           what it is: specification, classes, data pr
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,11 @@ class Snapshot:
     meta: SnapshotMeta
     model_hash: str
     folder: Path
+
+
+def with_bits(snapshot: Snapshot, bits: int | None) -> Snapshot:
+    """The same generator writing 8- or 16-bit images; None keeps the depth of the training data."""
+    return snapshot if bits is None else replace(snapshot, meta=snapshot.meta.model_copy(update={"bits": bits}))
 
 
 def save_snapshot(folder: Path, generator: Generator, meta: SnapshotMeta) -> Path:

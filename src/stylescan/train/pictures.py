@@ -79,7 +79,10 @@ def save_curves(path: Path, log: list[dict[str, Any]]) -> None:
         figure = Figure(figsize=(9, 7), layout="constrained")
         panels = figure.subplots(3, 1, sharex=True)
         lines = [line for line in log if "G_loss" in line]
-        groups = (("loss", ("G_loss", "D_loss", "r1_penalty", "pl_penalty")), ("D's score", ("score_real", "score_fake")))
+        groups = (
+            ("loss", ("G_loss", "D_loss", "r1_penalty", "pl_penalty")),
+            ("D's score", ("score_real", "score_fake")),
+        )
         for panel, (label, names) in zip(panels, groups):
             for name in names:
                 points = [(line["nimg"] / 1000, line[name]) for line in lines if name in line]

@@ -60,7 +60,9 @@ class RunFolder:
         """A new run starts in an empty or absent folder only, so that it never mixes with other files."""
         if self.path.is_file():
             raise ConfigError(f"{self.path}: a file, expected a folder", remedy="Choose another --out.")
-        if self.path.is_dir() and any(item.name not in (".lock", "checkpoints", "pictures") for item in self.path.iterdir()):
+        if self.path.is_dir() and any(
+            item.name not in (".lock", "checkpoints", "pictures") for item in self.path.iterdir()
+        ):
             raise ConfigError(
                 f"{self.path}: holds other files and no run", remedy="Choose an empty or new folder for --out."
             )

@@ -1,0 +1,271 @@
+"""Readers: every kind of value that comes in, and every kind of damage that must not get further."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from stylescan.data import readers
+from stylescan.data.nifti import Volume, plane_slices, plane_spacing, read_nifti
+from stylescan.data.readers import READERS, Picture, stem_of, suffix_of
+from stylescan.errors import DataError
+
+GREY = np.arange(12 * 9, dtype=np.uint8).reshape(12, 9)
+WIDE = (np.arange(12 * 9, dtype=np.uint16) * 500).reshape(12, 9)
+COLOUR = np.stack([GREY, GREY + 1, GREY], axis=-1)
+
+
+def read(path: Path) -> Any:
+    suffix = suffix_of(path.name)
+    assert suffix is not None
+    return READERS[suffix].read([path])
+
+
+def save_palette(path: Path) -> None:
+    image = Image.fromarray(GREY // 8).convert("P")
+    image.putpalette([v for k in range(256) for v in (8 * k % 256,) * 3])
+    image.save(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "save", "expected"),
+    [
+        ("grey.png", lambda p: Image.fromarray(GREY).save(p), GREY[None]),
+        ("upper.PNG", lambda p: Image.fromarray(GREY).save(p), GREY[None]),
+        ("equal.png", lambda p: Image.fromarray(np.stack([GREY] * 3, -1)).save(p), GREY[None]),
+        ("colour.png", lambda p: Image.fromarray(COLOUR).save(p), np.moveaxis(COLOUR, -1, 0)),
+        ("opaque.png", lambda p: Image.fromarray(GREY).convert("RGBA").save(p), GREY[None]),
+        ("palette.png", save_palette, (GREY // 8 * 8)[None]),
+        ("bits.png", lambda p: Image.fromarray(GREY > 50).save(p), np.where(GREY > 50, 255, 0)[None]),
+        ("wide.png", lambda p: Image.fromarray(WIDE).save(p), WIDE[None]),
+        ("grey.tif", lambda p: Image.fromarray(GREY).save(p), GREY[None]),
+        ("lzw.tif", lambda p: Image.fromarray(WIDE).save(p, compression="tiff_lzw"), WIDE[None]),
+        ("wide.tiff", lambda p: tifffile.imwrite(p, WIDE), WIDE[None]),
+        ("big_endian.tif", lambda p: tifffile.imwrite(p, WIDE, byteorder=">"), WIDE[None]),
+        ("float.tif", lambda p: tifffile.imwrite(p, WIDE.astype(np.float32) / 7), WIDE[None].astype(np.float32) / 7),
+        ("signed.tif", lambda p: tifffile.imwrite(p, (WIDE // 2).astype(np.int16) - 900), (WIDE[None] // 2).astype(int) - 900),
+        ("wide_colour.tif", lambda p: tifffile.imwrite(p, COLOUR.astype(np.uint16) * 200, photometric="rgb"),
+         np.moveaxis(COLOUR.astype(np.uint16) * 200, -1, 0)),
+        ("inverted.tif", lambda p: tifffile.imwrite(p, 65535 - WIDE, photometric="miniswhite"), WIDE[None]),
+    ],
+)  # fmt: skip
+def test_values_come_in_unchanged(
+    tmp_path: Path, name: str, save: Callable[[Path], object], expected: NDArray[Any]
+) -> None:
+    save(tmp_path / name)
+    picture = read(tmp_path / name)
+    assert isinstance(picture, Picture)
+    np.testing.assert_array_equal(picture.pixels, expected)
+    assert picture.pixels.dtype in (np.uint8, np.uint16, np.int32, np.float32)
+
+
+def test_jpeg_is_close_and_turned_upright(tmp_path: Path) -> None:
+    flat = np.full((16, 32), 40, np.uint8)
+    flat[:, 16:] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees
+    Image.fromarray(flat).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    pixels = read(tmp_path / "a.jpg").pixels
+    assert pixels.shape == (1, 32, 16)
+    np.testing.assert_allclose(pixels[0], np.rot90(flat, -1), atol=6)
+
+
+def bad_float(path: Path) -> None:
+    tifffile.imwrite(path, np.array([[1.0, np.nan]], np.float32))
+
+
+def wide_colour_png(path: Path) -> None:
+    """Written by hand: Pillow cannot."""
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    body = zlib.compress(b"\0" + bytes(12))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize(
+    ("name", "save", "words"),
+    [
+        ("empty.png", lambda p: p.write_bytes(b""), "is empty"),
+        ("text.jpg", lambda p: p.write_text("not an image"), "cannot be read"),
+        ("clear.png", lambda p: Image.new("RGBA", (4, 4), (9, 9, 9, 0)).save(p), "transparent"),
+        ("pages.tif", lambda p: tifffile.imwrite(p, np.zeros((3, 8, 8), np.uint16), photometric="minisblack"), "3 pages"),
+        ("nan.tif", bad_float, "NaN"),
+        ("complex.tif", lambda p: tifffile.imwrite(p, np.zeros((4, 4), np.complex64)), "complex"),
+        ("eps.png", lambda p: Image.new("L", (4, 4)).save(p, "BMP"), "cannot be read"),
+        ("wide_colour.png", wide_colour_png, "16-bit colour"),
+    ],
+)
+def test_unusable_pictures_are_refused_by_name(
+    tmp_path: Path, name: str, save: Callable[[Path], object], words: str
+) -> None:
+    save(tmp_path / name)
+    with pytest.raises(DataError) as caught:
+        read(tmp_path / name)
+    assert name in caught.value.message
+    assert words in caught.value.message
+    assert caught.value.remedy
+
+
+def test_missing_picture(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        read(tmp_path / "gone.png")
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (300, 300)).save(tmp_path / "bomb.png")
+    tifffile.imwrite(tmp_path / "bomb.tif", np.zeros((300, 300), np.uint16))
+    monkeypatch.setattr(readers, "MAX_PIXELS", 300 * 300 - 1)
+    for name in ("bomb.png", "bomb.tif"):
+        with pytest.raises(DataError, match="decompression bomb"):
+            read(tmp_path / name)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_damage_anywhere_is_a_data_error_or_a_picture(tmp_path: Path, data: st.DataObject) -> None:
+    """Cut or change bytes: a reader may still see a picture, but nothing except DataError may escape."""
+    name = data.draw(st.sampled_from(["a.png", "a.jpg", "a.tif", "b.tif", "a.nii", "a.nii.gz"]))
+    path = tmp_path / name
+    if name == "b.tif":
+        tifffile.imwrite(path, WIDE)
+    elif "nii" in name:
+        nib.save(nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.eye(4)), path)
+    else:
+        Image.fromarray(GREY).save(path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(0, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(bytes(content[: data.draw(st.integers(0, len(content)))]))
+    try:
+        scan = read(path)
+    except DataError as problem:
+        assert name in problem.message
+    else:
+        values = scan.pixels if isinstance(scan, Picture) else scan.voxels
+        assert np.isfinite(values).all()
+
+
+# A volume whose values tell where each voxel lies: 100 * right + 10 * front + up, in voxels.
+RIGHT, FRONT, UP = np.meshgrid(np.arange(4), np.arange(5), np.arange(6), indexing="ij")
+MAP = (100 * RIGHT + 10 * FRONT + UP).astype(np.int16)
+
+
+def test_volumes_are_turned_to_ras_whatever_the_file_order(write_nifti: Callable[..., Path]) -> None:
+    ras = read_nifti([write_nifti("ras.nii", MAP, np.diag([1.0, 2.0, 3.0, 1.0]))])
+    assert ras.spacing_mm == pytest.approx((1, 2, 3))
+    np.testing.assert_array_equal(ras.voxels, MAP)
+    # The same anatomy stored up, then to the left, then to the back, compressed.
+    stored = MAP.transpose(2, 0, 1)[:, ::-1, ::-1]
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[0, 1], affine[1, 2], affine[3, 3] = 3.0, -1.0, -2.0, 1.0
+    turned = read_nifti([write_nifti("other.nii.gz", np.ascontiguousarray(stored), affine)])
+    np.testing.assert_array_equal(turned.voxels, MAP)
+    assert turned.spacing_mm == pytest.approx((1, 2, 3))
+
+
+def test_planes_hang_as_in_radiology() -> None:
+    voxels = MAP.astype(np.float32)
+    axial, coronal, sagittal = (plane_slices(voxels, plane) for plane in ("axial", "coronal", "sagittal"))
+    assert (axial.shape, coronal.shape, sagittal.shape) == ((6, 5, 4), (5, 6, 4), (4, 6, 5))
+    right, front, up = 3, 4, 5
+    assert axial[2][0, 0] == 100 * right + 10 * front + 2  # top left: front, and the patient's right
+    assert axial[2][-1, -1] == 2  # bottom right: back, and left
+    assert coronal[1][0, 0] == 100 * right + 10 + up
+    assert sagittal[3][0, 0] == 300 + 10 * front + up  # face to the left, head up
+    assert sagittal[3][-1, -1] == 300
+    assert plane_spacing((1, 2, 3), "axial") == (2, 1)
+    assert plane_spacing((1, 2, 3), "coronal") == (3, 1)
+    assert plane_spacing((1, 2, 3), "sagittal") == (3, 2)
+
+
+def test_a_single_time_point_is_a_volume_and_a_series_is_not(write_nifti: Callable[..., Path]) -> None:
+    assert read_nifti([write_nifti("one.nii", MAP[..., None])]).voxels.shape == (4, 5, 6)
+    with pytest.raises(DataError, match="4x5x6x2") as caught:
+        read_nifti([write_nifti("many.nii", np.stack([MAP, MAP], -1))])
+    assert "fslroi" in caught.value.remedy
+    with pytest.raises(DataError, match="4x5"):
+        read_nifti([write_nifti("flat.nii", MAP[..., 0])])
+
+
+def test_scaling_and_missing_orientation(write_nifti: Callable[..., Path]) -> None:
+    path = write_nifti("scaled.nii", MAP)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<ff", data, 112, 0.5, 10.0)  # slope and intercept
+    struct.pack_into("<hh", data, 252, 0, 0)  # qform and sform codes
+    path.write_bytes(bytes(data))
+    volume = read_nifti([path])
+    assert isinstance(volume, Volume)
+    assert sorted(volume.voxels.reshape(-1)) == sorted((MAP * 0.5 + 10).reshape(-1))
+    assert "no orientation" in volume.notes[0]
+
+
+def patch(offset: int, layout: str, *values: float) -> Callable[[bytearray], object]:
+    return lambda data: struct.pack_into(layout, data, offset, *values)
+
+
+HEADER_TRAPS: dict[str, tuple[Callable[[bytearray], object], str]] = {
+    "huge": (patch(42, "<hhh", 900, 900, 900), "promises"),
+    "beyond all memory": (patch(42, "<hhh", 32000, 32000, 32000), "header says"),
+    "negative": (patch(42, "<h", -4), "trap.nii"),
+    "zero": (patch(42, "<h", 0), "trap.nii"),
+    "spacing NaN": (patch(80, "<f", float("nan")), "spacing"),
+    "spacing infinite": (patch(80, "<f", float("inf")), "spacing"),
+    "orientation NaN": (patch(280, "<f", float("nan")), "orientation"),
+    "orientation singular": (patch(280, "<12f", *[0.0] * 12), "orientation"),
+    "RGB values": (patch(70, "<hh", 128, 24), "type"),
+    "scale infinite": (patch(112, "<ff", 1.0, float("inf")), "trap.nii"),
+    "unknown values": (patch(70, "<h", 3), "trap.nii"),
+}
+
+
+@pytest.mark.parametrize("trap", HEADER_TRAPS)
+def test_header_traps_are_errors_not_crashes(write_nifti: Callable[..., Path], trap: str) -> None:
+    path = write_nifti("trap.nii", MAP)
+    data = bytearray(path.read_bytes())
+    change, words = HEADER_TRAPS[trap]
+    change(data)
+    path.write_bytes(bytes(data))
+    with pytest.raises(DataError) as caught:
+        read_nifti([path])
+    assert "trap.nii" in caught.value.message
+    assert words in caught.value.message
+
+
+def test_compressed_traps(write_nifti: Callable[..., Path], tmp_path: Path) -> None:
+    path = write_nifti("a.nii.gz", MAP)
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    (tmp_path / "cut.nii.gz").write_bytes(path.read_bytes()[:-40])
+    struct.pack_into("<hhh", content, 42, 1000, 1000, 1000)
+    (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(bytes(content)))
+    for name, words in (("cut.nii.gz", "cannot be read"), ("bomb.nii.gz", "promises")):
+        with pytest.raises(DataError, match=words):
+            read_nifti([tmp_path / name])
+
+
+def test_voxels_that_are_not_numbers(write_nifti: Callable[..., Path]) -> None:
+    voxels = MAP.astype(np.float32)
+    voxels[0, 0, 0] = np.inf
+    with pytest.raises(DataError, match="1 voxels are NaN or infinite"):
+        read_nifti([write_nifti("inf.nii", voxels)])
+
+
+def test_names() -> None:
+    assert suffix_of("A.NII.GZ") == ".nii.gz"
+    assert suffix_of("a.gz") is None
+    assert (stem_of("x/sub-1.v2.nii.gz"), stem_of("y/a.b.PNG")) == ("sub-1.v2", "a.b")
