@@ -58,8 +58,8 @@ def train_and_score(name: str, data: Path, out: Path, core_minutes: float, seed:
         train_step(state, phases, reader, config, frequencies, stats)
     labels = [i % max(dataset.num_classes, 1) for i in range(480)]
     scorer = SelectScorer(dataset, n_fakes=len(labels), cache_dir=dataset.path / "cache")
-    scores = scorer(lambda n: fake_images(state.G_ema, labels[:n], seed=seed, stream="score", bits=dataset.bits))
-    save_grid(out / f"{name}.png", fake_grid(state.G_ema, seed=seed, bits=dataset.bits))
+    scores = scorer(lambda n: fake_images(state.G_ema, labels[:n], bits=dataset.bits, noise="random"))
+    save_grid(out / f"{name}.png", fake_grid(state.G_ema, bits=dataset.bits))
     (out / f"{name}.json").write_text(json.dumps({"name": name, "nimg": state.nimg, "seed": seed, **scores}))
 
 

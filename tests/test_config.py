@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stylescan.config import DataFingerprint, known_keys, parse_overrides, read_config, write_config, RunConfig
+from stylescan.config import DataFingerprint, RunConfig, known_keys, parse_overrides, read_config, write_config
 from stylescan.errors import ConfigError
 from stylescan.presets import PRESETS, build_config, resolve_name
 from stylescan.train.ema import ema_beta

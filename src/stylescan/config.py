@@ -6,6 +6,7 @@ that names the nearest known one.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -136,10 +137,8 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             raise ConfigError(f"--set {item}: the value is not valid YAML", remedy="Quote it.") from None
         if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a word
-            try:
+            with contextlib.suppress(ValueError):
                 value = float(value)
-            except ValueError:
-                pass
         target = nested
         *parents, leaf = key.split(".")
         for part in parents:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from stylescan.config import ConfigError, DataFingerprint, RunConfig, did_you_mean, merge, validate_config
+from stylescan.config import DataFingerprint, RunConfig, did_you_mean, merge, validate_config
+from stylescan.errors import ConfigError
 
 
 @dataclass(frozen=True)

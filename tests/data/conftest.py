@@ -22,7 +22,7 @@ def smooth(seed: int, height: int, width: int) -> NDArray[np.float64]:
     return (fine - fine.min()) / (fine.max() - fine.min())
 
 
-@pytest.fixture()
+@pytest.fixture
 def picture() -> Callable[..., Array]:
     """picture(seed, height, width) -> uint8 [height, width]."""
 
@@ -32,7 +32,7 @@ def picture() -> Callable[..., Array]:
     return make
 
 
-@pytest.fixture()
+@pytest.fixture
 def subject_folder(tmp_path: Path, picture: Callable[..., Array]) -> Callable[..., Path]:
     """subject_folder(subjects, slices, classes): `scans/<class>/<subject>_<slice>.png`, 32x24 pixels."""
 
@@ -49,7 +49,7 @@ def subject_folder(tmp_path: Path, picture: Callable[..., Array]) -> Callable[..
     return make
 
 
-@pytest.fixture()
+@pytest.fixture
 def write_nifti(tmp_path: Path) -> Callable[..., Path]:
     """write_nifti(name, voxels, affine) -> path below tmp_path."""
 

@@ -52,7 +52,9 @@ def test_fractions_are_linear_and_clipped(low: float, span: float, values: list[
 @pytest.mark.parametrize(("bits", "largest"), [(8, 255), (16, 65535)])
 def test_eight_bit_values_pass_unchanged(bits: int, largest: int) -> None:
     values = np.arange(256, dtype=np.uint8)
-    np.testing.assert_array_equal(from_fraction(to_fraction(values, 0, 255), bits), values.astype(int) * (largest // 255))
+    np.testing.assert_array_equal(
+        from_fraction(to_fraction(values, 0, 255), bits), values.astype(int) * (largest // 255)
+    )
 
 
 def test_constant_input_is_black() -> None:

@@ -34,13 +34,19 @@ def records() -> list[ImageRecord]:
     full = Geometry(source_height=16, source_width=16, resampled_height=16, resampled_width=16)
     splits = ("train", "train", "select", "holdout", "train", "holdout", "train")
     return [
-        ImageRecord(subject=f"s{k // 2}", label=None if k == 6 else k % 2, split=split, source=f"{k}.png",
-                    source_sha256=str(k), geometry=full if k < 2 else wide)  # fmt: skip
+        ImageRecord(
+            subject=f"s{k // 2}",
+            label=None if k == 6 else k % 2,
+            split=split,
+            source=f"{k}.png",
+            source_sha256=str(k),
+            geometry=full if k < 2 else wide,
+        )
         for k, split in enumerate(splits)
     ]
 
 
-@pytest.fixture()
+@pytest.fixture
 def dataset(tmp_path: Path) -> Path:
     """Seven images of value 10 * index in two shards."""
     shards = []

@@ -105,8 +105,8 @@ def test_a_run_is_judged_with_every_row(shapes: PreparedDataset, pooled: Any, tm
     assert all(row["n"] == 80 and row["kid"] is not None and row["fd"] is not None for row in report["rows"])
     held, train = shapes.indices("holdout"), shapes.indices("train")
     draw = train[floor_draws(shapes.subjects[train], shapes.subjects[held], seed=0)[0]]
-    expected = frechet_distance(pooled(blurred(shapes.read(draw), 0.25)), pooled(shapes.read(held)))
-    assert report["rows"][2]["sigma_px"] == 0.25
+    expected = frechet_distance(pooled(blurred(shapes.read(draw), 0.5)), pooled(shapes.read(held)))
+    assert report["rows"][2]["sigma_px"] == 0.5
     assert report["rows"][2]["fd"] == pytest.approx(expected, rel=1e-9)
     assert report["subject"]["kind"] == "run"
     assert report["audit"]["verdict"] == "cannot tell"

@@ -36,11 +36,11 @@ def demo(
     threads
         CPU threads.
     """
-    from stylescan.data.demo import DEMO_NOTICE, write_population
-    from stylescan.data.options import PrepareOptions
     from stylescan.cli.evaluate import run_evaluate
     from stylescan.cli.prepare import run_prepare
     from stylescan.cli.train import choose_config, run_training
+    from stylescan.data.demo import DEMO_NOTICE, write_population
+    from stylescan.data.options import PrepareOptions
     from stylescan.generate.images import write_images, write_sample_grid
     from stylescan.generate.snapshot import load_snapshot
     from stylescan.runtime import pick_device, set_threads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def write_contact_sheet(dataset: PreparedDataset, path: Path) -> None:
             sheet.paste(_tile(dataset.read([index])[0]), (x, top))
             _caption(draw, dataset, index, x, top + _TILE)
     stream = io.BytesIO()
-    sheet.save(stream, "PNG", optimize=True)
+    sheet.save(stream, "PNG", compress_level=4)
     write_bytes_atomic(path, stream.getvalue())
 
 
@@ -117,6 +118,7 @@ def _caption(draw: ImageDraw.ImageDraw, dataset: PreparedDataset, index: int, x:
     draw.text((x, y + 9), text, _SOFT, _font(9), anchor="lm")
 
 
+@lru_cache(maxsize=8)
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 

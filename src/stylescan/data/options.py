@@ -22,7 +22,7 @@ class PrepareOptions(BaseModel):
     pattern: regular expression searched in each relative path; named groups subject, slice, side, label are understood,
         any other is carried along in `extra`.
     plane: how volumes are cut (None: axial); for pictures, the plane that they show, for the record.
-    slices: (first, last) as fractions of the volume. every: keep each n-th slice of these.
+    slices: (first, last) as fractions of the volume, for a slice's centre. every: keep each n-th slice of these.
     min_foreground: least share of a slice above the volume's Otsu threshold; 0 keeps all.
     field_of_view_mm: side of the square cut from every volume; None takes the largest extent in the set.
     percentiles: source values that become 0 and the largest integer, for more than 8 bits; per volume (or subject).

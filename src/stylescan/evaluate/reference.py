@@ -90,8 +90,8 @@ def floor_of(
 
 
 def blur_sigma_px(resolution: int) -> float:
-    """The blurred row's Gaussian: 1 px at 64, in proportion elsewhere."""
-    return resolution / 64.0
+    """The blurred row's Gaussian: 1 px at 64, in proportion elsewhere, but enough to show after rounding."""
+    return max(0.5, resolution / 64.0)
 
 
 def blurred(images: NDArray[Any], sigma_px: float) -> NDArray[Any]:

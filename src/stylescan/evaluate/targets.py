@@ -281,4 +281,4 @@ def _wrong_channels(file: Path, found: str, dataset: PreparedDataset) -> DataErr
 def _to_depth(planes: NDArray[Any], bits: int) -> NDArray[Any]:
     if bits == 8:
         return planes if planes.dtype == np.uint8 else np.rint(planes / 257.0).astype(np.uint8)
-    return planes.astype(np.uint16) * 256 if planes.dtype == np.uint8 else planes.astype(np.uint16)
+    return planes.astype(np.uint16) * 257 if planes.dtype == np.uint8 else planes.astype(np.uint16)

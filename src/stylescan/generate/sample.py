@@ -116,22 +116,34 @@ def sample(
     _check_options(generator, psi=psi, cutoff=cutoff, noise=noise, batch_size=batch_size)
     if device is not None:
         generator.to(device)
-    return _batches(generator, list(seeds), kinds, snapshot.meta.bits, psi, cutoff, noise, batch_size, progress)
+    return sample_batches(
+        generator,
+        seeds,
+        kinds,
+        bits=snapshot.meta.bits,
+        psi=psi,
+        cutoff=cutoff,
+        noise=noise,
+        batch_size=batch_size,
+        progress=progress,
+    )
 
 
-def _batches(
+def sample_batches(
     generator: Generator,
-    seeds: list[int],
-    labels: list[int],
+    seeds: Sequence[int],
+    labels: Sequence[int],
+    *,
     bits: int,
-    psi: float,
-    cutoff: int | None,
-    noise: NoiseKind,
-    batch_size: int,
-    progress: Progress | None,
+    psi: float = 1.0,
+    cutoff: int | None = None,
+    noise: NoiseKind = "random",
+    batch_size: int = 16,
+    progress: Progress | None = None,
 ) -> Iterator[Batch]:
+    """What `sample` yields, for a bare generator with a class index for each seed; nothing is checked."""
     for start in range(0, len(seeds), batch_size):
-        some, kinds = seeds[start : start + batch_size], labels[start : start + batch_size]
+        some, kinds = list(seeds[start : start + batch_size]), list(labels[start : start + batch_size])
         yield some, kinds, to_integers(_images(generator, some, kinds, psi, cutoff, noise), bits)
         if progress:
             progress(start + len(some), len(seeds), "images")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +30,7 @@ class MappingNetwork(nn.Module):
         self.embed = Linear(num_classes, w_dim) if num_classes else None
         widths = [z_dim + (w_dim if num_classes else 0)] + [w_dim] * layers
         self.layers = nn.ModuleList(
-            Linear(a, b, lr_multiplier=MAPPING_LR_MULTIPLIER, activation="lrelu") for a, b in zip(widths, widths[1:])
+            Linear(a, b, lr_multiplier=MAPPING_LR_MULTIPLIER, activation="lrelu") for a, b in pairwise(widths)
         )
         self.register_buffer("w_avg", torch.zeros(max(num_classes, 1), w_dim))
 

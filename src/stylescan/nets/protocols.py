@@ -103,7 +103,7 @@ def one_hot(labels: Iterable[int], num_classes: int) -> Tensor | None:
     if num_classes == 0:
         return None
     index = torch.as_tensor(list(labels), dtype=torch.int64)
-    if index.numel() and not (0 <= int(index.min()) and int(index.max()) < num_classes):
+    if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < num_classes):
         raise ConfigError(
             f"class index {int(index.min())}..{int(index.max())} is outside 0..{num_classes - 1}",
             remedy="Give one of the classes that the model was trained with.",

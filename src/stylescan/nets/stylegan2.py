@@ -6,6 +6,7 @@ Everything runs channels-last. Gains of the leaky ReLU are folded into the facto
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import torch
@@ -108,7 +109,9 @@ class SynthesisNetwork(nn.Module):
         super().__init__()
         self.num_ws = 2 * len(spec.resolutions)
         self.const = nn.Parameter(torch.randn(spec.width(4), 4, 4))
-        layers, to_images, before = [], [], spec.width(4)
+        layers: list[SynthesisLayer] = []
+        to_images: list[ToImage] = []
+        before = spec.width(4)
         for r in spec.resolutions:
             width = spec.width(r)
             if r > 4:
@@ -118,7 +121,8 @@ class SynthesisNetwork(nn.Module):
             before = width
         self.layers = nn.ModuleList(layers)
         self.to_images = nn.ModuleList(to_images)
-        self.noise_shapes = tuple(tuple(layer.noise_const.shape) for layer in layers)
+        sides = [layer.noise_const.shape[0] for layer in layers]
+        self.noise_shapes = tuple((side, side) for side in sides)
         self.register_buffer("fir", fir_filter(), persistent=False)
 
     def noise_maps(self, n: int, noise: Noise, rng: torch.Generator | None) -> list[Tensor | None]:
@@ -126,10 +130,10 @@ class SynthesisNetwork(nn.Module):
         if noise == "none":
             return [None] * len(self.layers)
         if noise == "const":
-            return [layer.noise_const[None, None] for layer in self.layers]
+            return [layer.get_buffer("noise_const")[None, None] for layer in self.layers]
         if noise == "random":
             drawn = torch.randn(n, sum(h * w for h, w in self.noise_shapes), generator=rng).to(self.const)
-            parts = drawn.split([h * w for h, w in self.noise_shapes], dim=1)
+            parts = torch.split(drawn, [h * w for h, w in self.noise_shapes], dim=1)
             return [part.reshape(n, 1, h, w) for part, (h, w) in zip(parts, self.noise_shapes)]
         if isinstance(noise, str) or len(noise) != len(self.layers):
             raise ConfigError(
@@ -198,10 +202,11 @@ class StyleGAN2Discriminator(Discriminator):
     def __init__(self, spec: StyleGAN2Spec) -> None:
         super().__init__()
         self.spec = spec
+        self.mbstd_group = spec.mbstd_group
         fir = fir_filter()
         widths = [spec.width(r) for r in reversed(spec.resolutions)]  # from the image's side down to 4
         self.from_image = FromImage(spec.img_channels, widths[0])
-        self.blocks = nn.ModuleList(ResidualBlock(a, b, fir) for a, b in zip(widths, widths[1:]))
+        self.blocks = nn.ModuleList(ResidualBlock(a, b, fir) for a, b in pairwise(widths))
         last = widths[-1]
         self.conv = Conv2d(last + 1, last, 3, fir=fir)
         self.dense = Linear(last * 16, last, activation="lrelu")
@@ -212,9 +217,9 @@ class StyleGAN2Discriminator(Discriminator):
         x = self.from_image(x)  # [N, width, R, R]
         for block in self.blocks:
             x = block(x)
-        x = minibatch_std(x, limit=self.spec.mbstd_group)  # [N, width + 1, 4, 4]
+        x = minibatch_std(x, limit=self.mbstd_group)  # [N, width + 1, 4, 4]
         h = self.dense(self.conv(x).flatten(1))  # [N, width]
-        score = self.out(h)[:, 0]  # [N]
+        score: Tensor = self.out(h)[:, 0]  # [N]
         if self.embed is not None and c is not None:
             score = score + (self.embed(c) * h).sum(dim=1) / math.sqrt(h.shape[1])
         return score

@@ -53,7 +53,7 @@ class _Filter(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (weight,) = ctx.saved_tensors
         stride, padding, size = ctx.geometry
-        return _FilterTransposed.apply(grads[0], weight, stride, padding, size), None, None, None
+        return _transposed(grads[0], weight, stride, padding, size), None, None, None
 
 
 class _FilterTransposed(torch.autograd.Function):
@@ -72,7 +72,18 @@ class _FilterTransposed(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (weight,) = ctx.saved_tensors
         stride, padding = ctx.geometry
-        return _Filter.apply(grads[0], weight, stride, padding), None, None, None, None
+        return _filtered(grads[0], weight, stride, padding), None, None, None, None
+
+
+# torch's `apply` is untyped; these two say what it takes and gives
+def _filtered(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    out: Tensor = _Filter.apply(x, weight, stride, padding)  # type: ignore[no-untyped-call]
+    return out
+
+
+def _transposed(x: Tensor, weight: Tensor, stride: int, padding: int, size: int) -> Tensor:
+    out: Tensor = _FilterTransposed.apply(x, weight, stride, padding, size)  # type: ignore[no-untyped-call]
+    return out
 
 
 def _depthwise(f: Tensor, channels: int, gain: float) -> Tensor:
@@ -81,14 +92,12 @@ def _depthwise(f: Tensor, channels: int, gain: float) -> Tensor:
 
 def blur(x: Tensor, f: Tensor, *, padding: int, gain: float = 1) -> Tensor:
     """Low-pass filter `x` [N, C, H, W] with symmetric `f` [K, K]; square images. Returns side H + 2 padding - K + 1."""
-    out: Tensor = _Filter.apply(x, _depthwise(f, x.shape[1], gain), 1, padding)
-    return out
+    return _filtered(x, _depthwise(f, x.shape[1], gain), 1, padding)
 
 
 def downsample2(x: Tensor, f: Tensor) -> Tensor:
     """Filter and halve: [N, C, H, W] to [N, C, H/2, W/2]; a constant image stays constant away from the border."""
-    out: Tensor = _Filter.apply(x, _depthwise(f, x.shape[1], 1.0), 2, (f.shape[0] - 2) // 2)
-    return out
+    return _filtered(x, _depthwise(f, x.shape[1], 1.0), 2, (f.shape[0] - 2) // 2)
 
 
 def upsample2(x: Tensor, f: Tensor) -> Tensor:
@@ -96,6 +105,4 @@ def upsample2(x: Tensor, f: Tensor) -> Tensor:
 
     The symmetric filter makes upsampling four times the adjoint of `downsample2`.
     """
-    weight = _depthwise(f, x.shape[1], 4.0)
-    out: Tensor = _FilterTransposed.apply(x, weight, 2, (f.shape[0] - 2) // 2, 2 * x.shape[2])
-    return out
+    return _transposed(x, _depthwise(f, x.shape[1], 4.0), 2, (f.shape[0] - 2) // 2, 2 * x.shape[2])

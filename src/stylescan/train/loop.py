@@ -185,7 +185,7 @@ class Trainer:
             self._save()
 
     def _grid(self) -> None:
-        images = fake_grid(self.state.G_ema, seed=self.config.seed, bits=self.dataset.bits)
+        images = fake_grid(self.state.G_ema, bits=self.dataset.bits)
         save_grid(self.run.pictures / f"fakes_{self.state.nimg:09d}.png", images)
 
     def _score(self) -> bool:
@@ -209,8 +209,7 @@ class Trainer:
         if self.dataset.num_classes:
             bounds = np.cumsum(self.reader.class_frequencies())
             labels = np.minimum(np.searchsorted(bounds, (np.arange(n) + 0.5) / n), len(bounds) - 1).tolist()
-        seed, bits = self.config.seed, self.dataset.bits
-        return fake_images(self.state.G_ema, labels, seed=seed, stream="score", bits=bits, noise="random")
+        return fake_images(self.state.G_ema, labels, bits=self.dataset.bits, noise="random")
 
     def _save(self) -> None:
         """A checkpoint of this moment, and the snapshot where no score chooses one."""

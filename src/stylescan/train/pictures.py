@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from stylescan.data.prepared import PreparedDataset, to_integers
+from stylescan.data.prepared import PreparedDataset
 from stylescan.files import write_bytes_atomic
 from stylescan.generate.images import encode_png, grid
-from stylescan.nets.protocols import Generator, one_hot
-from stylescan.randomness import numpy_generator, torch_generator
+from stylescan.generate.sample import NoiseKind, sample_batches
+from stylescan.nets.protocols import Generator
+from stylescan.randomness import numpy_generator
 
 GRID_COLUMNS = 8
 
@@ -47,27 +47,15 @@ def real_grid(dataset: PreparedDataset, indices: np.ndarray, *, seed: int) -> np
     return dataset.read(np.array(chosen))
 
 
-@torch.inference_mode()
-def fake_images(
-    G: Generator, labels: Sequence[int], *, seed: int, stream: str, bits: int, batch: int = 32, noise: str = "const"
-) -> np.ndarray:
-    """Images of `G` at fixed latents of (seed, stream): uint8 or uint16 [len(labels), C, H, W]."""
-    n, device = len(labels), next(G.parameters()).device
-    z = torch.randn(n, G.spec.z_dim, generator=torch_generator(seed, stream))
-    parts = []
-    for start in range(0, n, batch):
-        chunk = slice(start, start + batch)
-        c = one_hot(labels[chunk], G.spec.num_classes)
-        rng = torch_generator(seed, f"{stream}_noise", start)
-        images = G(z[chunk].to(device), None if c is None else c.to(device), noise=noise, rng=rng)  # type: ignore[arg-type]
-        parts.append(to_integers(images, bits))
-    return np.concatenate(parts)
+def fake_images(G: Generator, labels: Sequence[int], *, bits: int, noise: NoiseKind = "const") -> np.ndarray:
+    """Images of the seeds 0, 1, ... with the given classes: uint8 or uint16 [len(labels), C, H, W]."""
+    batches = sample_batches(G, range(len(labels)), labels, bits=bits, noise=noise, batch_size=32)
+    return np.concatenate([images for _, _, images in batches])
 
 
-def fake_grid(G: Generator, *, seed: int, bits: int) -> np.ndarray:
+def fake_grid(G: Generator, *, bits: int) -> np.ndarray:
     """The same latents at every call, a class a row, so that grids of a run can be compared."""
-    labels = [row for row in _grid_rows(G.spec.num_classes) for _ in range(GRID_COLUMNS)]
-    return fake_images(G, labels, seed=seed, stream="fake_grid", bits=bits)
+    return fake_images(G, [row for row in _grid_rows(G.spec.num_classes) for _ in range(GRID_COLUMNS)], bits=bits)
 
 
 def save_curves(path: Path, log: list[dict[str, Any]]) -> None:
