@@ -44,7 +44,7 @@ def test_generated_images_are_cut_too() -> None:
 def test_few_subjects_or_images_give_a_reason_instead() -> None:
     none = jackknife_interval(lambda x, y: 0.0, 0.0, 50, np.repeat(np.arange(4), 9))
     assert (none.low, none.high) == (None, None)
-    assert "4 subjects" in none.reason
+    assert "hold-out has 4" in none.reason
     assert "too few" in jackknife_interval(lambda x, y: 0.0, 0.0, 15, np.arange(10)).reason
     assert "undefined" in jackknife_interval(lambda x, y: float("nan"), 0.0, 50, np.arange(10)).reason
 

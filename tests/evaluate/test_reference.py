@@ -134,5 +134,5 @@ def test_selection_reads_select_alone_and_ranks_generators(shapes: PreparedDatas
 def test_selection_needs_two_subjects(tmp_path, make_dataset, pooled) -> None:  # type: ignore[no-untyped-def]
     data = make_dataset(tmp_path / "d", np.zeros((4, 1, 16, 16), np.uint8), ["a", "a", "b", "c"],
                         ["select", "select", "train", "holdout"])  # fmt: skip
-    with pytest.raises(DataError, match="`select` split holds 1 subjects"):
+    with pytest.raises(DataError, match="subjects in the `select` split: 1, expected at least 2"):
         SelectScorer(data, pooled, 10)

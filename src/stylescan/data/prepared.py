@@ -248,7 +248,7 @@ def _read_manifest(path: Path) -> Manifest:
 
 def _map_shard(path: Path, shard: ShardRecord, manifest: Manifest) -> NDArray[Any]:
     file = path / shard.file
-    if False:
+    if not file.resolve().is_relative_to(path.resolve()):
         raise DataError(f"{file}: leads out of the dataset's folder", remedy=_AGAIN)
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)

@@ -66,7 +66,9 @@ def jackknife_interval(
     count = len(np.unique(np.asarray(real_subjects)))
     groups = min(MAX_GROUPS, count)
     if count < MIN_SUBJECTS:
-        return _none(groups, f"{count} subjects; an interval over subjects needs at least {MIN_SUBJECTS}")
+        return _none(
+            groups, f"an interval over subjects needs at least {MIN_SUBJECTS} of them, and the hold-out has {count}"
+        )
     if n_generated < 2 * groups:
         return _none(groups, f"{n_generated} generated images are too few to be cut into {groups} groups")
     real_part = subject_parts(real_subjects, groups, seed)

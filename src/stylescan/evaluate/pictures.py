@@ -59,9 +59,10 @@ def curve_uri(kimg: Sequence[float], values: Sequence[float], best_kimg: float) 
     """KID on `select` over kimg as an SVG data URI, on a transparent ground in greys that read on light and dark."""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     grey = "#808890"
-    figure = Figure(figsize=(6.4, 2.8), layout="constrained")
+    figure = Figure(figsize=(5.0, 2.6), layout="constrained")
     figure.patch.set_alpha(0.0)
     axes = figure.add_subplot()
     axes.patch.set_alpha(0.0)
@@ -70,7 +71,8 @@ def curve_uri(kimg: Sequence[float], values: Sequence[float], best_kimg: float) 
     if min(values) > 0:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("training images shown (thousands)", color=grey)
     axes.set_ylabel("KID on select", color=grey)
     axes.tick_params(colors=grey, which="both")

@@ -107,7 +107,7 @@ def score_classes(material: Material) -> list[dict[str, Any]]:
         entry: dict[str, Any] = {"class": name, "kid": None, "missing": None}
         if len(generated) < MIN_CLASS_IMAGES or len(subjects) < MIN_CLASS_IMAGES or count < MIN_CLASS_SUBJECTS:
             entry["missing"] = (
-                f"{len(generated)} generated and {len(subjects)} held-out images of {count} subjects; at least "
+                f"{len(generated)} generated and {len(subjects)} held-out images (subjects: {count}); at least "
                 f"{MIN_CLASS_IMAGES} of each and {MIN_CLASS_SUBJECTS} subjects are needed"
             )
         else:

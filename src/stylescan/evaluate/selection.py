@@ -45,7 +45,7 @@ class SelectScorer:
         count = len(np.unique(subjects))
         if count < 2:
             raise DataError(
-                f"the `select` split holds {count} subjects, expected at least 2 to score checkpoints",
+                f"subjects in the `select` split: {count}, expected at least 2 to score checkpoints",
                 remedy="Prepare more subjects; with fewer, the last checkpoint counts as the best.",
             )
         if n_fakes < 2:
