@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import resource
 import sys
 from typing import Any
 
@@ -66,7 +65,11 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def peak_memory_mb() -> float:
-    """The process's peak resident memory in MB so far."""
+    """The process's peak resident memory in MB so far; NaN on Windows, which keeps no such count."""
+    if sys.platform == "win32":
+        return float("nan")
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 

@@ -59,7 +59,7 @@ class Workspace:
     def _claim(self, request: str, overwrite: bool) -> None:
         entries = {entry.name for entry in self.out.iterdir()} if self.out.is_dir() else set()
         ours = WORK_FOLDER in entries or MANIFEST_NAME in entries
-        if False:
+        if entries - {SALT_NAME} and not ours:
             raise DataError(f"{self.out}: not empty, and not a prepared dataset ({', '.join(sorted(entries)[:4])})",
                             remedy="choose an empty or new folder as --out")  # fmt: skip
         stored = self.folder / "request.json"

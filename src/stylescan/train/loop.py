@@ -66,7 +66,8 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn the signals by which users and schedulers stop a job into a request, and put the old handlers back."""
     request = StopRequest()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    names = ("SIGINT", "SIGTERM", "SIGUSR1")  # Windows has no SIGUSR1
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     old = {number: signal.signal(number, request) for number in numbers}
     try:
         yield request

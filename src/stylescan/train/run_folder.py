@@ -11,13 +11,13 @@ RUN/pictures/            reals.png, fakes_KIMG.png, losses.png
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from stylescan.config import RunConfig
 from stylescan.data.prepared import json_hash
@@ -28,6 +28,18 @@ from stylescan.files import write_bytes_atomic
 def config_hash(config: RunConfig) -> str:
     """SHA-256 of the configuration: what a checkpoint must match."""
     return json_hash(config.model_dump(mode="json"))
+
+
+def _lock(handle: IO[str]) -> None:
+    """Take the file for this process until it is closed; OSError where another process has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class RunFolder:
@@ -72,7 +84,7 @@ class RunFolder:
         """Hold the folder for this process alone; ConfigError where another one trains here."""
         with (self.path / ".lock").open("w") as handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(handle)
             except OSError:
                 raise ConfigError(
                     f"{self.path}: another process is training here", remedy="Wait for it, or choose another --out."
