@@ -215,6 +215,8 @@ def test_corrupt_files_are_listed_and_skipped_only_on_request(subject_folder: Fo
     assert "3 of 32 scans" in caught.value.message
     assert all(path.name in caught.value.message for path in names[:3])
     assert "--skip-corrupt" in caught.value.remedy
+    with pytest.raises(DataError, match="an unfinished preparation of other scans or with other settings"):
+        run(root, tmp_path / "out", pattern=PATTERN, seed=5)
     data, audit = run(root, tmp_path / "skipped", pattern=PATTERN, skip_corrupt=True)
     assert len(data) == 29
     assert len(audit.findings.skipped) == 3

@@ -182,6 +182,24 @@ def test_missing_folder_file_and_outside_link(dataset: Path, tmp_path: Path) -> 
         PreparedDataset.open(dataset)
 
 
+class Payload:
+    """Unpickling this creates the file `target`."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.target,))
+
+
+def test_a_pickle_named_npy_is_never_run(dataset: Path, tmp_path: Path) -> None:
+    target = tmp_path / "was_run"
+    shard(dataset).write_bytes(pickle.dumps(Payload(target)))
+    with pytest.raises(DataError, match="damaged"):
+        PreparedDataset.open(dataset)
+    assert not target.exists()
+
+
 def test_verify_finds_a_changed_pixel(dataset: Path) -> None:
     PreparedDataset.open(dataset).verify()
     data = bytearray(shard(dataset).read_bytes())

@@ -87,8 +87,8 @@ def test_more_of_the_population_reaches_the_floor_and_noise_does_not(
     assert all(entry["kid"]["n_real"] == 40 for entry in good.report["metrics"]["classes"])
     assert all("at least 30" in entry["missing"] for entry in bad.report["metrics"]["classes"])
     assert any("carry no class" in note for note in bad.report["notes"])
-    assert "other real subjects" in good.report["interpretation"]["closeness"]
-    assert bad.report["interpretation"]["closeness"].startswith("Farther from real images than blurred")
+    assert "other real subjects" in good.report["interpretation"][0]
+    assert bad.report["interpretation"][0].startswith("Farther from real images than blurred")
 
 
 def test_a_run_is_judged_with_every_row(shapes: PreparedDataset, pooled: Any, tmp_path: Path) -> None:

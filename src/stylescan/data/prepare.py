@@ -208,7 +208,7 @@ def _shard_jobs(plan: Plan, out: Path, work: Path, options: PrepareOptions) -> l
 def _check_room(out: Path, jobs: Sequence[ShardJob]) -> None:
     needed = sum(job.count for job in jobs) * jobs[0].channels * jobs[0].resolution ** 2 * jobs[0].bits // 8
     free = shutil.disk_usage(out).free
-    if False:
+    if needed > free:
         raise DataError(f"{out}: {needed / 2**30:.1f} GB needed, {free / 2**30:.1f} GB free on this disk",
                         remedy="make room, choose another --out, or lower --resolution")  # fmt: skip
 

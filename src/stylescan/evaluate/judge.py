@@ -2,7 +2,8 @@
 
 `report.json` has these top-level keys, which stay: `schema_version`, `subject` (what was judged), `data`,
 `extractor`, `metrics` (`n`, `headline`, one entry a metric, `classes`), `rows`, `audit` (`verdict`, `reason`, `ran`),
-`interpretation`, `notes`, `training`, `provenance`. Equal inputs give equal bytes: it holds no time, path or host.
+`interpretation` (sentences, the verdict on distance first), `notice`, `notices`, `notes`, `training` (scores on
+`select`), `provenance`. Equal inputs give equal bytes: it holds no time, path or host.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from stylescan.evaluate.material import Material, gather, holdout_positions
 from stylescan.evaluate.report import write_report
 from stylescan.evaluate.scores import headline_metric, score_classes, score_metrics, score_rows
 from stylescan.evaluate.targets import MIN_IMAGES, Target, open_target
-from stylescan.evaluate.words import LIMITS_OF_AUDIT, closeness, interpretation
+from stylescan.evaluate.words import LIMITS_OF_AUDIT, interpretation
 
 SCHEMA_VERSION = 1
 SYNTHETIC = "SYNTHETIC - not for diagnosis"
@@ -99,10 +100,7 @@ def evaluate(
         "metrics": {"n": material.n, "headline": headline, **metrics, "classes": score_classes(material)},
         "rows": rows,
         "audit": {"verdict": "cannot tell", "reason": LIMITS_OF_AUDIT, "ran": False},
-        "interpretation": {
-            "closeness": closeness(headline, metrics[headline], rows),
-            "sentences": interpretation(headline, metrics, rows),
-        },
+        "interpretation": interpretation(headline, metrics, rows),
         "notes": material.notes,
         "notices": list(notices),
         "training": _training(opened),

@@ -90,9 +90,10 @@ def certainty(metric: str, result: dict[str, Any]) -> str:
 
 
 def interpretation(headline: str, metrics: dict[str, dict[str, Any]], rows: list[dict[str, Any]]) -> list[str]:
-    """Headline metric first: what it says, how certain it is; then the others."""
+    """The verdict on distance; then, headline metric first, what each metric says and how certain it is."""
     order = [headline, *(name for name in metrics if name != headline)]
-    return [text for name in order for text in (sentence(name, metrics[name], rows), certainty(name, metrics[name]))]
+    each = [(sentence(name, metrics[name], rows), certainty(name, metrics[name])) for name in order]
+    return [closeness(headline, metrics[headline], rows), *(text for pair in each for text in pair)]
 
 
 def not_comparable(first: dict[str, Any], second: dict[str, Any]) -> str | None:
