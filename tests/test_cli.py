@@ -23,7 +23,7 @@ TINY = [
 ]  # fmt: skip
 
 
-def blobs(folder: Path, *, subjects: int = 16, classes: tuple[str, ...] = ("big", "small")) -> Path:
+def blobs(folder: Path, *, subjects: int = 20, classes: tuple[str, ...] = ("big", "small")) -> Path:
     """A folder a class of 24 px ellipses, two slices a subject, subject in the name."""
     rng, axis = np.random.default_rng(0), np.linspace(-1, 1, 24)
     for subject in range(subjects):

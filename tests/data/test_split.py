@@ -14,7 +14,7 @@ from stylescan.data.split import draw_split, leaks, majority_labels, split_sizes
 @pytest.mark.parametrize(
     ("groups", "expected", "warned"),
     [(1, (0, 0), "only one subject"), (2, (1, 0), "indicative"), (7, (2, 0), "indicative"), (8, (5, 0), "selection"),
-     (14, (5, 0), "last checkpoint"), (15, (5, 5), ""), (60, (12, 6), ""), (1000, (200, 100), "")],
+     (19, (5, 0), "last checkpoint"), (20, (5, 5), ""), (60, (12, 6), ""), (1000, (200, 100), "")],
 )  # fmt: skip
 def test_sizes(groups: int, expected: tuple[int, int], warned: str) -> None:
     held, chosen, warnings = split_sizes(groups, 0.2, 0.1)

@@ -20,7 +20,7 @@ def prepare(
     resolution: int | None = None,
     layout: str = "auto",
     pattern: str | None = None,
-    plane: Literal["axial", "coronal", "sagittal"] = "axial",
+    plane: Literal["axial", "coronal", "sagittal"] | None = None,
     slices: tuple[float, float] = (0.0, 1.0),
     every: int = 1,
     min_foreground: float = 0.05,
@@ -58,7 +58,8 @@ def prepare(
         Regular expression on each relative path with named groups subject, slice, side, label, for instance
         '(?P<subject>\\d+)_(?P<slice>\\d+)\\.png'.
     plane
-        How volumes are cut.
+        How volumes are cut (axial if left out). For pictures: the plane they show, so that later only lawful
+        augmentations are used.
     slices
         Two fractions: the part of each volume to keep, for instance --slices 0.3 0.7.
     every

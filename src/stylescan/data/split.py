@@ -1,6 +1,6 @@
 """Train, select and hold-out: whole subjects, drawn once with a seed, and balanced over the classes.
 
-At least 5 subjects are held out and, from 15 subjects on, at least 5 kept for selection. Below 8 subjects fewer are
+At least 5 subjects are held out and, from 20 subjects on, at least 5 kept for selection. Below 8 subjects fewer are
 held out (a third), which is said; one subject alone is all training data.
 """
 
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from stylescan.randomness import numpy_generator
 
 LEAST = 5  # subjects below which a score says little
-LEAST_FOR_SELECT, LEAST_FOR_HOLDOUT = 15, 8
+LEAST_FOR_SELECT = 20  # with 5 + 5 set aside, at least half of the subjects still train
+LEAST_FOR_HOLDOUT = 8
 
 
 @dataclass(frozen=True)
