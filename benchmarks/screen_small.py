@@ -24,7 +24,8 @@ CANDIDATES: dict[str, dict[str, dict[str, float | int]]] = {
     "batch_4": {"train": {"batch": 4}},
     "max_32": {"model": {"channel_max": 32}},
     "r1_every_16": {"objective": {"r1_interval": 16}},
-    "base_512": {"model": {"channel_base": 512}},
+    "batch_2": {"train": {"batch": 2}},
+    "batch_4_lr_006": {"train": {"batch": 4, "lr": 0.006}},
 }
 
 

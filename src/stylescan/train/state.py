@@ -95,7 +95,7 @@ def load_optimiser_tensors(optimiser: torch.optim.Adam, net: nn.Module, flat: di
         if parameter is None or key not in ("step", "exp_avg", "exp_avg_sq"):
             raise CheckpointError(f"optimiser state {full}: unknown here", remedy="Resume the run that wrote it.")
         if key == "step":
-            optimiser.state[parameter][key] = value.clone()
+            optimiser.state[parameter][key] = value.clone().to(parameter.device)  # fused Adam counts on the device
             continue
         if value.shape != parameter.shape:
             raise CheckpointError(
