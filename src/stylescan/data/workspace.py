@@ -64,7 +64,9 @@ class Workspace:
                             remedy="choose an empty or new folder as --out")  # fmt: skip
         stored = self.folder / "request.json"
         same = stored.is_file() and stored.read_text("utf-8").strip() == json.dumps(request)
-        if ours and not same and not overwrite:
+        # Scans that were only read so far cost little to read again: a corrected command needs no --overwrite.
+        made = MANIFEST_NAME in entries or any((self.out / SHARD_FOLDER).glob("*"))
+        if ours and made and not same and not overwrite:
             state = "a finished dataset" if MANIFEST_NAME in entries else "an unfinished preparation"
             raise DataError(f"{self.out}: holds {state} of other scans or with other settings",
                             remedy="choose another --out, or replace it with --overwrite")  # fmt: skip
