@@ -93,9 +93,14 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Base of the families' discriminators: images [N, C, H, W] and classes to scores [N]."""
+    """Base of the families' discriminators: images [N, C, H, W] and classes to scores [N].
+
+    `group` in the call: images a group for statistics over the batch; images i, i + N/group, ... belong together.
+    `mbstd_group`: the largest group it takes by itself, 1 for families without such statistics.
+    """
 
     spec: NetSpec
+    mbstd_group: int = 1
 
 
 def one_hot(labels: Iterable[int], num_classes: int) -> Tensor | None:

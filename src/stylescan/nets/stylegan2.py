@@ -213,11 +213,11 @@ class StyleGAN2Discriminator(Discriminator):
         self.out = Linear(last, 1)
         self.embed = Linear(spec.num_classes, last, bias=False) if spec.num_classes else None
 
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, c: Tensor | None = None, *, group: int | None = None) -> Tensor:
         x = self.from_image(x)  # [N, width, R, R]
         for block in self.blocks:
             x = block(x)
-        x = minibatch_std(x, limit=self.mbstd_group)  # [N, width + 1, 4, 4]
+        x = minibatch_std(x, limit=group or self.mbstd_group)  # [N, width + 1, 4, 4]
         h = self.dense(self.conv(x).flatten(1))  # [N, width]
         score: Tensor = self.out(h)[:, 0]  # [N]
         if self.embed is not None and c is not None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from stylescan.config import ObjectiveConfig
 from stylescan.nets.protocols import Discriminator, Generator
+from stylescan.ops.layers import minibatch_group
 from stylescan.train.losses import LOSSES, AdversarialLoss, path_length_penalty, r1_penalty
 
 Net = Literal["G", "D"]
@@ -72,16 +73,36 @@ class PhaseBatch:
         return self.reals.detach().requires_grad_() if self.real_grad else self.reals
 
     @cached_property
+    def _paired_scores(self) -> tuple[Tensor, Tensor]:
+        """Scores of (fakes, reals) from one pass of D over both: the same values as two passes, at less overhead.
+
+        Fakes and reals alternate, and the group is that of a single batch, so that D's minibatch statistics never mix
+        the two kinds.
+        """
+        images = torch.stack([self.fake_images, self.real_images], dim=1).flatten(0, 1)  # [2N, C, H, W]
+        c = None
+        if self.c_fake is not None and self.c_real is not None:
+            c = torch.stack([self.c_fake, self.c_real], dim=1).flatten(0, 1)
+        group = minibatch_group(len(self.reals), self.D.mbstd_group)
+        scores: Tensor = self.D(images, c, group=group)
+        return scores[0::2], scores[1::2]
+
+    @property
+    def _pairs(self) -> bool:
+        # a penalty on reals differentiates D twice: that must not cost a second derivative of the fakes' pass too
+        return self.net == "D" and not self.real_grad and len(self.fake_images) == len(self.reals)
+
+    @cached_property
     def fake_scores(self) -> Tensor:
         """D's scores of the fakes [N]."""
-        scores: Tensor = self.D(self.fake_images, self.c_fake)
+        scores: Tensor = self._paired_scores[0] if self._pairs else self.D(self.fake_images, self.c_fake)
         self.seen["fake"] = scores.detach()
         return scores
 
     @cached_property
     def real_scores(self) -> Tensor:
         """D's scores of the reals [N]."""
-        scores: Tensor = self.D(self.real_images, self.c_real)
+        scores: Tensor = self._paired_scores[1] if self._pairs else self.D(self.real_images, self.c_real)
         self.seen["real"] = scores.detach()
         return scores
 
