@@ -1,4 +1,4 @@
-"""Screen neighbours of the `small` preset: equal core-minutes each, scored by KID on `select`.
+"""Screen the neighbourhood of the `small` preset: equal core-minutes each, scored by KID on `select`.
 
     python benchmarks/screen_small.py --data DATA --out FOLDER [--core-minutes 10] [--workers 2] [--only NAME ...]
 
@@ -17,6 +17,12 @@ import sys
 import time
 from pathlib import Path
 
+# Where the screen started from; each candidate changes it in one or two places.
+START: dict[str, dict[str, float | int]] = {
+    "model": {"z_dim": 64, "w_dim": 64, "channel_base": 1024, "channel_max": 64},
+    "objective": {"r1_gamma": 2.0, "r1_interval": 8, "pl_weight": 0.0, "mixing": 0.0},
+    "train": {"batch": 8, "lr": 0.004, "ema_half_life_kimg": 1.0, "ema_rampup": 0.05},
+}
 CANDIDATES: dict[str, dict[str, dict[str, float | int]]] = {
     "base": {},
     "r1_4": {"objective": {"r1_gamma": 4.0}},
@@ -37,6 +43,7 @@ def train_and_score(name: str, data: Path, out: Path, core_minutes: float, seed:
     from stylescan.runtime import tune_allocator
 
     tune_allocator()
+    from stylescan.config import merge
     from stylescan.data.loader import BatchReader
     from stylescan.data.prepared import PreparedDataset
     from stylescan.evaluate.selection import SelectScorer
@@ -48,7 +55,7 @@ def train_and_score(name: str, data: Path, out: Path, core_minutes: float, seed:
     from stylescan.train.step import StepStats, train_step
 
     dataset = PreparedDataset.open(data)
-    overrides = {**CANDIDATES[name], "seed": seed}
+    overrides = merge(merge(START, CANDIDATES[name]), {"seed": seed})
     config = build_config("small", fingerprint(dataset), overrides=overrides)
     phases = build_objective(config.objective)
     state = build_state(config, phases, device=torch.device("cpu"))

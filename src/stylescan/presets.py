@@ -32,7 +32,8 @@ def _rhythm(total_kimg: float, *, scores: int = 8) -> dict[str, Any]:
 def small(data: DataFingerprint, total_kimg: float) -> dict[str, Any]:
     """Anatomy in minutes on a laptop CPU: narrow nets, a high learning rate, strong R1, small batches.
 
-    Screened at 64 px on the demo population. R1 grows with the number of pixels, as in StyleGAN2-ADA's `auto`.
+    Screened at 64 px on the demo population (benchmarks/README.md): many small batches matter most. R1 grows with the
+    number of pixels, as in StyleGAN2-ADA's `auto`.
     """
     area = (data.resolution / 64) ** 2
     return {
@@ -45,7 +46,7 @@ def small(data: DataFingerprint, total_kimg: float) -> dict[str, Any]:
         },
         "objective": {"r1_gamma": 2.0 * area, "r1_interval": 8, "pl_weight": 0.0, "mixing": 0.0},
         "train": {
-            "batch": 8,
+            "batch": 4,
             "lr": 0.004,
             "ema_half_life_kimg": 1.0,
             "ema_rampup": 0.05,
