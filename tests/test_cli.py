@@ -53,6 +53,7 @@ def test_every_verb(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (data / "contact_sheet.png").is_file()
     assert {"config.yaml", "log.jsonl", "checkpoints", "snapshot", "pictures"} <= {p.name for p in out.iterdir()}
     assert run(["evaluate", str(out), "--data", str(data), "--out", str(trained / "report"), "--count", "12"]) == 0
+    assert run(["evaluate", str(out / "snapshot"), "--out", str(trained / "again"), "--count", "12"]) == 0  # data noted
     report = json.loads((trained / "report" / "report.json").read_text())
     assert report["audit"]["verdict"] == "cannot tell"
     assert {"fd", "kid"} <= set(report["metrics"])
@@ -165,7 +166,7 @@ WRONG: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "no snapshot": (lambda h: ["generate", str(h / "scans"), "--out", str(h / "x")], "snapshot.json"),
     "unknown class": (lambda h: ["generate", str(h / "RUN"), "--class", "huge", "--out", str(h / "x")], "big, small"),
     "wrong seeds": (lambda h: ["generate", str(h / "RUN"), "--seeds", "5-2", "--out", str(h / "x")], "backwards"),
-    "no data named": (lambda h: ["evaluate", str(h / "RUN")], "--data"),
+    "no data named": (lambda h: ["evaluate", str(h / "scans")], "--data"),
     "images of another size": (spoil_other_size, "16"),
     "unknown device": (lambda h: ["generate", str(h / "RUN"), "--device", "tpu9", "--out", str(h / "x")], "--device"),
     "both lengths": (
@@ -180,7 +181,7 @@ def test_a_wrong_turn_gives_one_clear_line_and_loses_nothing(
     name: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = tmp_path / "h"
-    shutil.copytree(trained, home, ignore=shutil.ignore_patterns("report", "made"))
+    shutil.copytree(trained, home, ignore=shutil.ignore_patterns("report", "again", "made"))
     make, words = WRONG[name]
     arguments = make(home)
     before = {p: p.read_bytes() for p in home.rglob("*") if p.is_file() and p.name != ".lock"}

@@ -35,7 +35,7 @@ def evaluate(
     target
         Run folder, snapshot folder, or folder of PNG images made by any generator.
     data
-        Prepared dataset with held-out subjects.
+        Prepared dataset with held-out subjects; for a run, the one it was trained on if left out.
     out
         Folder of the report; TARGET/report if left out.
     extractor
@@ -53,8 +53,11 @@ def evaluate(
     """
     from stylescan.errors import ConfigError
     from stylescan.runtime import set_threads
+    from stylescan.train.run_folder import RunFolder
 
     set_threads(threads)
+    if data is None:
+        data = RunFolder(target).remembered_data() or RunFolder(target.parent).remembered_data()
     if data is None:
         raise ConfigError(
             "--data: missing; images are judged against the held-out subjects of a prepared dataset",

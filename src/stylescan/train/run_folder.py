@@ -6,6 +6,7 @@ RUN/log.jsonl            one line a log interval, score or event
 RUN/checkpoints/         the last few and the best; see checkpoint.py
 RUN/snapshot/            the shareable generator: the best so far on select, or the last
 RUN/pictures/            reals.png, fakes_KIMG.png, losses.png
+RUN/local.json           where the data lie on this machine; nothing to share
 ```
 """
 
@@ -22,7 +23,7 @@ from typing import IO, Any
 from stylescan.config import RunConfig
 from stylescan.data.prepared import json_hash
 from stylescan.errors import CheckpointError, ConfigError, StylescanError
-from stylescan.files import write_bytes_atomic
+from stylescan.files import write_bytes_atomic, write_json_atomic
 
 
 def config_hash(config: RunConfig) -> str:
@@ -52,6 +53,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.snapshot = path / "snapshot"
         self.pictures = path / "pictures"
+        self.local = path / "local.json"
 
     @property
     def started(self) -> bool:
@@ -72,9 +74,9 @@ class RunFolder:
         """A new run starts in an empty or absent folder only, so that it never mixes with other files."""
         if self.path.is_file():
             raise ConfigError(f"{self.path}: a file, expected a folder", remedy="Choose another --out.")
-        if self.path.is_dir() and any(
-            item.name not in (".lock", "checkpoints", "pictures") for item in self.path.iterdir()
-        ):
+        # what a start leaves that was killed before its configuration stood
+        begun = {".lock", self.checkpoints.name, self.pictures.name, self.local.name, self.log.name}
+        if self.path.is_dir() and any(item.name not in begun for item in self.path.iterdir()):
             raise ConfigError(
                 f"{self.path}: holds other files and no run", remedy="Choose an empty or new folder for --out."
             )
@@ -94,6 +96,18 @@ class RunFolder:
     def checkpoint(self, nimg: int) -> Path:
         """The folder of the checkpoint at `nimg`."""
         return self.checkpoints / f"{nimg:09d}"
+
+    def remember_data(self, data: Path) -> None:
+        """Note where the data lie, so that `evaluate RUN` finds them."""
+        write_json_atomic(self.local, {"data": str(data.resolve())})
+
+    def remembered_data(self) -> Path | None:
+        """The noted folder of data, or None where none is noted or it is gone."""
+        try:
+            data = Path(json.loads(self.local.read_text("utf-8"))["data"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return data if data.is_dir() else None
 
     def list_checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
