@@ -159,7 +159,6 @@ def run_training(run: Any, dataset: Any, config: RunConfig, device: Any) -> Any:
     run.create()
     started = time.monotonic()
     with run.lock():
-        run.remember_data(dataset.path)
         note(
             f"training preset {config.preset} for {config.train.total_kimg:g} kimg on {config.data.train_images} images "
             f"of {dataset.resolution} px, {device.type}"

@@ -125,7 +125,9 @@ class Trainer:
     def _enter(self) -> None:
         """Resume from the newest whole checkpoint, or begin: configuration, real grid, first fake grid."""
         self.run.create()
-        if self._resume():
+        resumed = self._resume()
+        self.run.remember_data(self.dataset.path)
+        if resumed:
             self.run.drop_after(self.state.nimg)
             self.run.cut_log(self.state.nimg)
             return
