@@ -120,7 +120,7 @@ def choose_config(
     config = freeze_minutes(
         minutes, build, dataset, device=device, score_seconds=lambda config: _score_seconds(dataset, config)
     )
-    note(f"--minutes {minutes:g}: fixed at {config.train.total_kimg:g} kimg, by 20 steps timed on this machine")
+    note(f"--minutes {minutes:g}: fixed at {config.train.total_kimg:g} kimg, by steps timed on this machine")
     return config
 
 
@@ -188,6 +188,6 @@ def _dry_run(config: RunConfig, dataset: Any, device: Any) -> None:
     say(f"data              {config.data.train_images} training images of {dataset.resolution} px")
     say(f"parameters        G {cost.parameters_G / 1e6:.2f} M, D {cost.parameters_D / 1e6:.2f} M")
     say(f"peak memory       {cost.memory_mb:.0f} MB resident, {device.type}")
-    say(f"speed             {rate:.1f} images/s over 20 steps (scoring not counted)")
+    say(f"speed             {rate:.1f} images/s over {cost.steps} steps (scoring not counted)")
     say(f"time to target    {duration(cost.hours(config.train.total_kimg) * 3600)}")
     say("nothing was written")

@@ -165,16 +165,17 @@ class Trainer:
         return Progress(self.state.nimg, self.total_nimg, images_per_s, self.latest)
 
     def _log(self, images_per_s: float) -> None:
-        self.latest = self.stats.take()
-        self._check_finite()
-        line = {"step": self.state.step, "nimg": self.state.nimg, "images_per_s": round(images_per_s, 3), **self.latest}
+        means = self.stats.take()
+        self._check_finite(means)
+        self.latest = {**self.latest, **means}  # the last score stays in sight
+        line = {"step": self.state.step, "nimg": self.state.nimg, "images_per_s": round(images_per_s, 3), **means}
         self.run.append_log(line)
 
-    def _check_finite(self) -> None:
-        bad = [name for name, value in self.latest.items() if not math.isfinite(value)]
+    def _check_finite(self, means: dict[str, float]) -> None:
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
             raise StylescanError(
-                f"training diverged by step {self.state.step}: {bad[0]} is {self.latest[bad[0]]}",
+                f"training diverged by step {self.state.step}: {bad[0]} is {means[bad[0]]}",
                 remedy="The last checkpoint is unharmed. Start a new run with half the train.lr or four times the "
                 "objective.r1_gamma.",
             )

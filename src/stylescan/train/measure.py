@@ -20,11 +20,12 @@ WARM_UP_STEPS = 4
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters of G and D, seconds an image of training, peak resident memory in MB."""
+    """Parameters of G and D, seconds an image over `steps` timed steps, peak resident memory in MB."""
 
     parameters_G: int
     parameters_D: int
     seconds_per_image: float
+    steps: int
     memory_mb: float
 
     def hours(self, kimg: float) -> float:
@@ -32,23 +33,33 @@ class Cost:
         return kimg * 1000 * self.seconds_per_image / 3600
 
 
-def measure_cost(config: RunConfig, dataset: PreparedDataset, *, device: torch.device, steps: int = 20) -> Cost:
-    """Time `steps` real steps after a few to warm up; the networks are thrown away, so the run itself starts fresh."""
+def measure_cost(
+    config: RunConfig, dataset: PreparedDataset, *, device: torch.device, steps: int = 20, limit_s: float = 60.0
+) -> Cost:
+    """Time `steps` real steps after a few to warm up; the networks are thrown away, so the run itself starts fresh.
+
+    Nets too large for the machine are timed over fewer steps, at least one, within about `limit_s` seconds. The first
+    timed step holds every lazy phase, so that such a figure errs to the slow side.
+    """
     phases = build_objective(config.objective)
     state = build_state(config, phases, device=device)
     reader = BatchReader(dataset, dataset.indices("train"), seed=config.seed)
     frequencies = torch.from_numpy(reader.class_frequencies()).float()
     stats = StepStats()
-    for step in range(WARM_UP_STEPS + steps):
-        if step == WARM_UP_STEPS:
+
+    def timed(most: int, seconds: float) -> tuple[int, float]:
+        started, done, spent = time.perf_counter(), 0, 0.0
+        state.step = 0  # the steps hold their fair share of lazy phases
+        while done < most and (done == 0 or spent < seconds):
+            train_step(state, phases, reader, config, frequencies, stats)
             _synchronise(device)
-            started = time.perf_counter()
-            state.step = 0  # the timed steps hold their fair share of lazy phases
-        train_step(state, phases, reader, config, frequencies, stats)
-    _synchronise(device)
-    seconds = time.perf_counter() - started
+            done, spent = done + 1, time.perf_counter() - started
+        return done, spent
+
+    timed(WARM_UP_STEPS, limit_s / 6)
+    done, seconds = timed(steps, limit_s)
     count = [sum(p.numel() for p in net.parameters()) for net in (state.G, state.D)]
-    return Cost(count[0], count[1], seconds / (steps * config.train.batch), peak_memory_mb())
+    return Cost(count[0], count[1], seconds / (done * config.train.batch), done, peak_memory_mb())
 
 
 def _synchronise(device: torch.device) -> None:
