@@ -35,5 +35,9 @@ class CheckpointError(StylescanError):
     """A checkpoint or a run folder is missing, torn, or belongs to another model."""
 
 
+class ForeignCheckpointError(CheckpointError):
+    """A whole checkpoint, but of another configuration or other data: falling back to an older one would not help."""
+
+
 class SnapshotError(StylescanError):
     """A shareable generator is missing, damaged or not one of ours."""

@@ -13,7 +13,6 @@ from stylescan.data.prepared import PreparedDataset
 from stylescan.errors import DataError
 from stylescan.evaluate.metrics import METRICS
 from stylescan.evaluate.reference import (
-    apportion,
     blurred,
     draw_like,
     floor_draws,
@@ -22,6 +21,7 @@ from stylescan.evaluate.reference import (
     thin_by_subject,
 )
 from stylescan.evaluate.selection import SelectScorer
+from stylescan.generate.sample import apportion
 
 sizes = st.lists(st.integers(1, 6), min_size=1, max_size=12)
 

@@ -48,7 +48,7 @@ def train(
     kimg
         Length in thousand real images shown.
     minutes
-        Length in minutes on this machine: 20 steps are timed, then the length is fixed.
+        Length in minutes on this machine: up to 20 steps are timed, then the length is fixed.
     resume
         Continue the run in OUT, or start it if there is none.
     seed

@@ -108,13 +108,3 @@ def nearest(queries: Features, pool: Features, k: int) -> NDArray[np.int64]:
     queries, pool = queries.astype(np.float64), pool.astype(np.float64)
     distances = (pool * pool).sum(axis=1)[None, :] - 2.0 * queries @ pool.T  # + |q|^2, the same along a row
     return np.argsort(distances, axis=1, kind="stable")[:, :k]
-
-
-def apportion(frequencies: Sequence[float], n: int) -> NDArray[np.int64]:
-    """Labels int64 [n], ascending, in the frequencies' proportions to within one image (largest remainder)."""
-    share = np.asarray(frequencies, dtype=np.float64)
-    exact = share / share.sum() * n
-    counts = np.floor(exact).astype(np.int64)
-    for extra in np.argsort(counts - exact, kind="stable")[: n - int(counts.sum())]:
-        counts[extra] += 1
-    return np.repeat(np.arange(len(share)), counts)

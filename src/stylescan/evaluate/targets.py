@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from stylescan.data.prepared import PreparedDataset
 from stylescan.errors import DataError, SnapshotError
 from stylescan.evaluate.cache import Progress
-from stylescan.evaluate.reference import apportion
-from stylescan.generate.sample import sample
+from stylescan.generate.sample import apportion, sample
 from stylescan.generate.snapshot import META_NAME, Snapshot, load_snapshot
 from stylescan.nets.build import build_generator
 from stylescan.randomness import derive_seed, numpy_generator

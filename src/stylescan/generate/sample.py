@@ -81,6 +81,16 @@ def noise_maps(seeds: Sequence[int], shapes: Sequence[tuple[int, int]]) -> list[
     return [part.reshape(-1, 1, *shape) for part, shape in zip(torch.split(drawn, sizes, dim=1), shapes)]
 
 
+def apportion(frequencies: Sequence[float], n: int) -> NDArray[np.int64]:
+    """Labels int64 [n], ascending, in the frequencies' proportions to within one image (largest remainder)."""
+    share = np.asarray(frequencies, dtype=np.float64)
+    exact = share / share.sum() * n
+    counts = np.floor(exact).astype(np.int64)
+    for extra in np.argsort(counts - exact, kind="stable")[: n - int(counts.sum())]:
+        counts[extra] += 1
+    return np.repeat(np.arange(len(share)), counts)
+
+
 def draw_labels(seeds: Sequence[int], meta: SnapshotMeta) -> list[int]:
     """A class for each seed, from the frequencies in the training data; NO_CLASS for a model without classes."""
     if not meta.class_names:

@@ -8,7 +8,6 @@ RUN/snapshot/snapshot.json           what it is: specification, classes, data pr
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,13 +76,6 @@ def save_snapshot(folder: Path, generator: Generator, meta: SnapshotMeta) -> Pat
     filled = meta.model_copy(update={"weights_sha256": file_sha256(weights)})
     write_json_atomic(folder / META_NAME, filled.model_dump(mode="json"))
     return folder
-
-
-def copy_snapshot(source: Path, target: Path) -> None:
-    """Copy a snapshot's two files."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in (WEIGHTS_NAME, META_NAME):
-        shutil.copyfile(source / name, target / name)
 
 
 def find_snapshot(path: Path) -> Path:

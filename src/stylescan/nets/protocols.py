@@ -57,19 +57,6 @@ class Synthesis(Protocol):
         ...
 
 
-class GeneratorProtocol(Protocol):
-    """A generator: `mapping`, then `synthesis`."""
-
-    @property
-    def spec(self) -> NetSpec: ...
-    @property
-    def num_ws(self) -> int: ...
-    @property
-    def mapping(self) -> Mapping: ...
-    @property
-    def synthesis(self) -> Synthesis: ...
-
-
 class Generator(nn.Module):
     """Base of the families' generators: the shared call, image = synthesis(mapping(z, c))."""
 

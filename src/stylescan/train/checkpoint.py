@@ -18,11 +18,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from stylescan.errors import CheckpointError
+from stylescan.errors import CheckpointError, ForeignCheckpointError
 from stylescan.files import file_sha256, fsync_folder, read_json, write_bytes_atomic, write_json_atomic
 from stylescan.train.state import Progress, TrainState, load_optimiser_tensors, position
 
 FORMAT_VERSION = 1
+PLAIN_GROUPS = ("G", "D", "G_ema", "objective")  # tensors that are there before the first step
 _REMEDY = "Delete this checkpoint's folder and repeat the command with --resume: the one before it is taken."
 
 
@@ -63,7 +64,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     return meta
 
 
-def _copy_group(group: str, into: dict[str, Tensor], stored: dict[str, Tensor], folder: Path) -> None:
+def _check_group(group: str, into: dict[str, Tensor], stored: dict[str, Tensor], folder: Path) -> None:
     remedy = "Resume with the configuration that the run was started with."
     if set(into) != set(stored):
         odd = sorted(set(into) ^ set(stored))[0]
@@ -75,9 +76,6 @@ def _copy_group(group: str, into: dict[str, Tensor], stored: dict[str, Tensor], 
                 f"expected {list(target.shape)} {target.dtype}",
                 remedy=remedy,
             )
-    with torch.no_grad():
-        for name, target in into.items():
-            target.copy_(stored[name])
 
 
 def load_checkpoint(folder: Path, state: TrainState, *, config_hash: str) -> dict[str, Any]:
@@ -89,7 +87,7 @@ def load_checkpoint(folder: Path, state: TrainState, *, config_hash: str) -> dic
     meta = read_meta(folder)
     identity = meta.get("identity", {})
     if identity.get("config_hash") != config_hash:
-        raise CheckpointError(
+        raise ForeignCheckpointError(
             f"{folder}: made with another configuration or other data than this run's config.yaml",
             remedy="Start a new run in another folder (--out), or put the run's own config.yaml back.",
         )
@@ -100,9 +98,17 @@ def load_checkpoint(folder: Path, state: TrainState, *, config_hash: str) -> dic
         except (OSError, SafetensorError) as problem:
             raise CheckpointError(f"{folder / group}.safetensors: not readable ({problem})", remedy=_REMEDY) from None
     targets = state.tensors()
-    for group in ("G", "D", "G_ema", "objective"):
-        _copy_group(group, targets[group], groups[group], folder)
+    for group in PLAIN_GROUPS:
+        _check_group(group, targets[group], groups[group], folder)
+    try:
+        progress = Progress(**meta["position"])
+    except (KeyError, TypeError):
+        raise CheckpointError(f"{folder / 'state.json'}: holds no position of a run", remedy=_REMEDY) from None
+    with torch.no_grad():
+        for group in PLAIN_GROUPS:
+            for name, target in targets[group].items():
+                target.copy_(groups[group][name])
     load_optimiser_tensors(state.opt_G, state.G, groups["opt_G"])
     load_optimiser_tensors(state.opt_D, state.D, groups["opt_D"])
-    state.progress = Progress(**meta["position"])
+    state.progress = progress
     return dict(identity)

@@ -16,7 +16,8 @@ import torch
 from stylescan.config import RunConfig, write_config
 from stylescan.data.loader import BatchReader
 from stylescan.data.prepared import PreparedDataset
-from stylescan.errors import CheckpointError, StylescanError
+from stylescan.errors import CheckpointError, ForeignCheckpointError, StylescanError
+from stylescan.generate.sample import apportion
 from stylescan.generate.snapshot import SnapshotMeta, save_snapshot
 from stylescan.runtime import environment
 from stylescan.train.checkpoint import load_checkpoint, save_checkpoint
@@ -117,7 +118,8 @@ class Trainer:
                     self._log((self.state.nimg - logged_nimg) / max(now - logged_at, 1e-9))
                     logged_at, logged_nimg = time.monotonic(), self.state.nimg
                 self._events(before)
-            self._save()
+            if not self.run.checkpoint(self.state.nimg).is_dir():  # the last step's events may have written it
+                self._save()
         self._curves()
         p = self.state.progress
         return TrainResult(p.nimg >= self.total_nimg, p.nimg, stop.name, p.best_score, p.best_nimg)
@@ -141,13 +143,15 @@ class Trainer:
         for folder in reversed(self.run.list_checkpoints()):
             try:
                 identity = load_checkpoint(folder, self.state, config_hash=self.hash)
+            except ForeignCheckpointError:
+                raise
             except CheckpointError as problem:
-                if "another configuration" in problem.message:
-                    raise
                 self.notice(f"skipped a damaged checkpoint: {problem.message}")
                 continue
             here = environment(self.device)
-            changed = [f"{k} {v} -> {here.get(k)}" for k, v in identity["environment"].items() if here.get(k) != v]
+            changed = [
+                f"{k} {v} -> {here.get(k)}" for k, v in identity.get("environment", {}).items() if here.get(k) != v
+            ]
             if changed:
                 self.notice(f"resumed on another machine set-up ({', '.join(changed)}): not bit-for-bit the same run")
             self.notice(f"resumed at {self.state.nimg / 1000:g} kimg")
@@ -211,8 +215,7 @@ class Trainer:
         """n fakes at fixed latents, classes in their training shares."""
         labels = [0] * n
         if self.dataset.num_classes:
-            bounds = np.cumsum(self.reader.class_frequencies())
-            labels = np.minimum(np.searchsorted(bounds, (np.arange(n) + 0.5) / n), len(bounds) - 1).tolist()
+            labels = apportion(self.reader.class_frequencies().tolist(), n).tolist()
         return fake_images(self.state.G_ema, labels, bits=self.dataset.bits, noise="random")
 
     def _save(self) -> None:
@@ -225,9 +228,10 @@ class Trainer:
                 )
         identity = {"config_hash": self.hash, "environment": environment(self.device)}
         try:
-            save_checkpoint(self.run.checkpoint(self.state.nimg), self.state, identity=identity)
+            # the snapshot first: a run killed in between comes back here, one killed after it needs nothing more
             if self.state.progress.best_nimg is None:
                 self._snapshot()
+            save_checkpoint(self.run.checkpoint(self.state.nimg), self.state, identity=identity)
         except OSError as problem:
             raise StylescanError(
                 f"{self.run.path}: the checkpoint at {self.state.nimg / 1000:g} kimg could not be written "

@@ -57,7 +57,7 @@ def freeze_minutes(
     device: torch.device,
     score_seconds: Callable[[RunConfig], float],
 ) -> RunConfig:
-    """The configuration whose length fills `minutes` on this machine: 20 steps are timed, then it is fixed.
+    """The configuration whose length fills `minutes` on this machine: up to 20 steps are timed, then it is fixed.
 
     build: a function of total_kimg (None: the preset's own); score_seconds: time of one score on `select`.
     """
