@@ -39,6 +39,9 @@ class DataFingerprint(_Frozen):
     select_images: int
     holdout_images: int
     claim: str = "subject-wise"
+    plane: str | None = None
+    symmetry: str = "none"
+    sided: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -75,6 +78,48 @@ class TrainConfig(_Frozen):
     score_images: int = Field(512, ge=16, description="fakes a score")
 
 
+class AugmentConfig(_Frozen):
+    """Discriminator augmentation: how strong, and what is left out besides what the data's anatomy forbids."""
+
+    mode: Literal["none", "fixed", "scheduled", "ada"] = Field(
+        "none", description="none; fixed = p throughout; scheduled = from 0 to p; ada = p follows D's overfitting"
+    )
+    p: float = Field(0.0, ge=0, le=1, description="probability of each operation (ada: where it starts)")
+    p_max: float = Field(0.8, ge=0, le=1, description="ada never goes beyond")
+    target: float = Field(0.6, gt=-1, lt=1, description="ada: the wanted mean sign of D on reals")
+    interval: int = Field(4, ge=1, description="ada: steps between adjustments")
+    ramp_kimg: float | None = Field(
+        None, gt=0, description="from p = 0 to 1 (ada) or to p (scheduled); none = min(500, total_kimg / 5)"
+    )
+    leave_out: tuple[str, ...] = Field((), description="lawful operations switched off all the same, by name")
+
+
+Action = Literal["ignore", "warn", "roll_back", "stop"]
+
+
+class HealthConfig(_Frozen):
+    """What is done when a run goes wrong. roll_back = last good checkpoint, learning rate lowered, once; then stop."""
+
+    nan: Literal["roll_back", "stop"] = Field("roll_back", description="a loss or weight is not finite")
+    divergence: Action = Field(
+        "roll_back", description="losses, scores or weights grow beyond reason, or D is wrong way round"
+    )
+    collapse: Action = Field("warn", description="fakes are all alike")
+    overfitting: Action = Field("warn", description="D tells training images from unseen select images")
+    augment_ceiling: Action = Field("warn", description="ADA stays at p_max: the set is small for these nets")
+    lr_factor: float = Field(0.5, gt=0, lt=1, description="learning rates are multiplied by this on a roll back")
+    roll_backs: int = Field(1, ge=0, description="after so many, a further one stops the run")
+
+
+class TransferConfig(_Frozen):
+    """How a run started from another model (`--init`). `source` is that model's hash; none = from scratch."""
+
+    source: str | None = Field(None, description="SHA-256 of the generator that the run started from; set by --init")
+    freeze_d: int = Field(0, ge=0, description="D's first so many blocks (highest resolutions) keep their weights")
+    warmup: float = Field(0.02, ge=0, lt=1, description="share of the run in which learning rates rise from 0")
+    d_alone: float = Field(0.0, ge=0, lt=1, description="share of the run in which only D learns (no D came along)")
+
+
 class RunConfig(_Frozen):
     """Everything that fixes a run. Equal configs on equal data, machine type, torch and threads give equal weights."""
 
@@ -83,7 +128,10 @@ class RunConfig(_Frozen):
     data: DataFingerprint
     model: ModelOptions
     objective: ObjectiveConfig
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
     train: TrainConfig
+    health: HealthConfig = Field(default_factory=HealthConfig)
+    transfer: TransferConfig = Field(default_factory=TransferConfig)
 
     @property
     def spec(self) -> StyleGAN2Spec:

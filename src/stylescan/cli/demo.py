@@ -53,7 +53,8 @@ def demo(
     note(f"DEMO, synthetic subjects. {DEMO_NOTICE}")
     with bar() as report:
         table = write_population(scans, subjects=subjects, seed=seed, progress=report)
-    dataset = run_prepare(table, data, PrepareOptions(resolution=RESOLUTION, seed=seed))
+    options = PrepareOptions(resolution=RESOLUTION, seed=seed, plane="axial", symmetry="left-right")
+    dataset = run_prepare(table, data, options)
     config = choose_config(
         run, dataset, preset="demo", overrides={"seed": seed}, kimg=None, minutes=None if run.started else minutes,
         resume=True, device=device,

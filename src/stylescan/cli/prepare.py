@@ -21,6 +21,7 @@ def prepare(
     layout: str = "auto",
     pattern: str | None = None,
     plane: Literal["axial", "coronal", "sagittal"] | None = None,
+    symmetry: Literal["none", "left-right"] = "none",
     slices: tuple[float, float] = (0.0, 1.0),
     every: int = 1,
     min_foreground: float = 0.05,
@@ -60,6 +61,9 @@ def prepare(
     plane
         How volumes are cut (axial if left out). For pictures: the plane they show, so that later only lawful
         augmentations are used.
+    symmetry
+        left-right declares that a mirrored image shows an equally possible subject (a whole brain seen from above, not
+        a left knee): training may then flip images. Never lawful for sagittal images or where the side is recorded.
     slices
         Two fractions: the part of each volume to keep, for instance --slices 0.3 0.7.
     every
@@ -94,8 +98,8 @@ def prepare(
         Processes; up to 8 if left out.
     """
     options = _options(
-        resolution=resolution, layout=layout, pattern=pattern, plane=plane, slices=slices, every=every,
-        min_foreground=min_foreground, field_of_view_mm=field_of_view_mm, percentiles=percentiles, bits=bits,
+        resolution=resolution, layout=layout, pattern=pattern, plane=plane, symmetry=symmetry, slices=slices,
+        every=every, min_foreground=min_foreground, field_of_view_mm=field_of_view_mm, percentiles=percentiles, bits=bits,
         holdout=holdout, select=select, seed=seed, repair=repair, skip_corrupt=skip_corrupt,
         allow_label_volumes=allow_label_volumes, keep_ids=keep_ids, salt=salt, overwrite=overwrite, workers=workers,
     )  # fmt: skip

@@ -49,6 +49,7 @@ def make_manifest(
         class_names=plan.class_names,
         claim=plan.claim,
         plane=(options.plane or DEFAULT_PLANE) if volumes else options.plane,
+        symmetry=options.symmetry,
         intensity=plan.intensity,
         shards=[ShardRecord(file=f"{SHARD_FOLDER}/{r.file}", count=r.count, sha256=r.sha256) for r in results],
         images=images,

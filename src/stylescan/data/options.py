@@ -22,6 +22,7 @@ class PrepareOptions(BaseModel):
     pattern: regular expression searched in each relative path; named groups subject, slice, side, label are understood,
         any other is carried along in `extra`.
     plane: how volumes are cut (None: axial); for pictures, the plane that they show, for the record.
+    symmetry: 'left-right' declares that a mirrored image shows an equally possible subject; training may then flip.
     slices: (first, last) as fractions of the volume, for a slice's centre. every: keep each n-th slice of these.
     min_foreground: least share of a slice above the volume's Otsu threshold; 0 keeps all.
     field_of_view_mm: side of the square cut from every volume; None takes the largest extent in the set.
@@ -40,6 +41,7 @@ class PrepareOptions(BaseModel):
     layout: str = "auto"
     pattern: str | None = None
     plane: Literal["axial", "coronal", "sagittal"] | None = None
+    symmetry: Literal["none", "left-right"] = "none"
     slices: tuple[Fraction, Fraction] = (0.0, 1.0)
     every: int = Field(default=1, ge=1)
     min_foreground: Fraction = 0.05
@@ -83,6 +85,8 @@ class PrepareOptions(BaseModel):
             raise ValueError(f"slices {self.slices}: the first fraction must lie below the last")
         if not 0.0 <= self.percentiles[0] < self.percentiles[1] <= 100.0:
             raise ValueError(f"percentiles {self.percentiles}: expected 0 <= low < high <= 100")
+        if self.symmetry == "left-right" and self.plane == "sagittal":
+            raise ValueError("symmetry left-right: a sagittal image shows front and back, mirroring it is never lawful")
         if self.holdout + self.select > 0.9:
             raise ValueError(f"holdout {self.holdout} + select {self.select} leave less than a tenth to train on")
         return self

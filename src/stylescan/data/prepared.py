@@ -34,6 +34,7 @@ Split = Literal["train", "select", "holdout"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 Claim = Literal["subject-wise", "image-wise"]
 Plane = Literal["axial", "coronal", "sagittal"]
+Symmetry = Literal["none", "left-right"]
 
 
 class _Frozen(BaseModel):
@@ -100,6 +101,7 @@ class Manifest(_Frozen):
     class_names: list[str]
     claim: Claim
     plane: Plane | None = None
+    symmetry: Symmetry = "none"
     intensity: IntensityRecord
     shards: list[ShardRecord]
     images: list[ImageRecord] = Field(min_length=1)

@@ -28,6 +28,9 @@ def fingerprint(dataset: PreparedDataset) -> DataFingerprint:
         select_images=count["select"],
         holdout_images=count["holdout"],
         claim=dataset.manifest.claim,
+        plane=dataset.manifest.plane,
+        symmetry=dataset.manifest.symmetry,
+        sided=any(image.side is not None for image in dataset.manifest.images),
     )
 
 
