@@ -7,12 +7,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help demo test test-slow lint clean
+.PHONY: help demo test test-slow lint docs clean
 help:
 	@echo "make demo       environment, then the whole job on built-in data; ends with the report's path"
 	@echo "make test       environment, then the tests (under ten minutes on two cores)"
 	@echo "make test-slow  the slow tests"
 	@echo "make lint       ruff and mypy"
+	@echo "make docs       environment, then the documentation: build/docs/index.html"
 	@echo "make clean      remove .venv, demo/ and caches"
 
 $(BIN)/python:
@@ -44,5 +45,14 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
+$(VENV)/docs.stamp: $(VENV)/demo.stamp
+	$(PIP) --editable '.[demo,docs]'
+	@touch $@
+
+# -E reads everything anew: the pages are made from the code, whose changes Sphinx does not see.
+docs: $(VENV)/docs.stamp
+	$(BIN)/python -m sphinx -W --keep-going -q -E -b html docs build/docs
+	@echo "build/docs/index.html"
+
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -44,26 +44,22 @@ def train_and_score(name: str, data: Path, out: Path, core_minutes: float, seed:
 
     tune_allocator()
     from stylescan.config import merge
-    from stylescan.data.loader import BatchReader
     from stylescan.data.prepared import PreparedDataset
     from stylescan.evaluate.selection import SelectScorer
     from stylescan.presets import build_config
-    from stylescan.train.objective import build_objective
     from stylescan.train.pictures import fake_grid, fake_images, save_grid
     from stylescan.train.start import fingerprint
     from stylescan.train.state import build_state
-    from stylescan.train.step import StepStats, train_step
+    from stylescan.train.step import StepStats, build_setup, train_step
 
     dataset = PreparedDataset.open(data)
     overrides = merge(merge(START, CANDIDATES[name]), {"seed": seed})
     config = build_config("small", fingerprint(dataset), overrides=overrides)
-    phases = build_objective(config.objective)
-    state = build_state(config, phases, device=torch.device("cpu"))
-    reader = BatchReader(dataset, dataset.indices("train"), seed=seed)
-    frequencies = torch.from_numpy(reader.class_frequencies()).float()
+    setup = build_setup(config, dataset, dataset.indices("train"))
+    state = build_state(config, setup.phases, device=torch.device("cpu"))
     stats, started = StepStats(), time.process_time()
     while time.process_time() - started < core_minutes * 60:
-        train_step(state, phases, reader, config, frequencies, stats)
+        train_step(state, setup, stats)
     labels = [i % max(dataset.num_classes, 1) for i in range(480)]
     scorer = SelectScorer(dataset, n_fakes=len(labels), cache_dir=dataset.path / "cache")
     scores = scorer(lambda n: fake_images(state.G_ema, labels[:n], bits=dataset.bits, noise="random"))

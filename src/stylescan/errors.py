@@ -6,12 +6,22 @@ from __future__ import annotations
 class StylescanError(Exception):
     """Something the user can act on.
 
+    The command line prints both parts without a traceback and exits with a non-zero code.
+
     Parameters
     ----------
-    message : names the file or field, what was found and what was expected.
-    remedy : what to do about it, a sentence in the imperative.
+    message
+        Names the file or field, what was found and what was expected.
+    remedy
+        What to do about it, a sentence in the imperative.
 
-    The command line prints both without a traceback and exits with a non-zero code.
+    Example
+    -------
+    >>> try:
+    ...     PreparedDataset.open(folder / "nowhere")
+    ... except StylescanError as problem:
+    ...     print(problem.remedy)
+    make one with `stylescan prepare SRC --out DATA`, and pass that DATA folder
     """
 
     def __init__(self, message: str, *, remedy: str = "") -> None:

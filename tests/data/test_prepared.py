@@ -33,9 +33,10 @@ def records() -> list[ImageRecord]:
     wide = Geometry(source_height=16, source_width=12, resampled_height=16, resampled_width=12, pad_left=2, pad_right=2)
     full = Geometry(source_height=16, source_width=16, resampled_height=16, resampled_width=16)
     splits = ("train", "train", "select", "holdout", "train", "holdout", "train")
+    subjects = ("s0", "s0", "s1", "s2", "s3", "s2", "s3")
     return [
         ImageRecord(
-            subject=f"s{k // 2}",
+            subject=subjects[k],
             label=None if k == 6 else k % 2,
             split=split,
             source=f"{k}.png",
@@ -70,7 +71,7 @@ def test_attributes_and_splits(dataset: Path) -> None:
     assert data.class_names == ("a", "b")
     assert data.labels.dtype == np.int64
     assert data.labels.tolist() == [0, 1, 0, 1, 0, 1, -1]
-    assert data.subjects.tolist() == ["s0", "s0", "s1", "s1", "s2", "s2", "s3"]
+    assert data.subjects.tolist() == ["s0", "s0", "s1", "s2", "s3", "s2", "s3"]
     assert data.indices("train").tolist() == [0, 1, 4, 6]
     assert data.indices("select").tolist() == [2]
     assert data.indices("holdout").tolist() == [3, 5]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import re
 import sys
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
+from cyclopts.exceptions import UnusedCliTokensError
 
 from stylescan import __version__
 from stylescan.cli.demo import demo
@@ -36,19 +40,72 @@ for verb in (prepare, train, evaluate, generate, demo, presets):
     app.command(verb)
 
 
+# What a user's disk, permissions or path can do to a write: named, and nothing to report.
+_PLACES = {
+    getattr(errno, name)
+    for name in (
+        "EACCES", "EDQUOT", "EEXIST", "EFBIG", "EIO", "EISDIR", "ELOOP", "ENAMETOOLONG", "ENOENT", "ENOSPC", "ENOTDIR",
+        "EPERM", "EROFS", "ESTALE",
+    )
+    if hasattr(errno, name)
+}  # fmt: skip
+_LONGEST = 4000
+
+
+def one_line(text: str) -> str:
+    """`text` as one printable line: file names from outside may hold line ends and terminal commands."""
+    text = re.sub(r"\s*[\r\n]+\s*", " ", text).strip()
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
+
+
 def _report(message: str, remedy: str = "") -> None:
     sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     if remedy:
-        print(f"remedy: {remedy}", file=sys.stderr)
+        print(f"remedy: {one_line(remedy)}", file=sys.stderr)
+
+
+def _report_usage(problem: CycloptsError, arguments: list[str]) -> None:
+    """A command line that does not parse."""
+    verb = next((f" {word}" for word in arguments[:1] if word in app), "")
+    message, guess, suggestion = str(problem).partition(" Did you mean")
+    if isinstance(problem, UnusedCliTokensError):
+        message = f"stylescan{verb}: not understood: {' '.join(problem.unused_tokens or [])}"
+    remedy = f"See `stylescan{verb} --help`."
+    _report(message, f"{guess.strip()}{suggestion} {remedy}" if guess else remedy)
+
+
+def _report_fault(problem: Exception) -> int:
+    """A fault that no verb foresaw; the exit code."""
+    memory = isinstance(problem, MemoryError) or (
+        isinstance(problem, RuntimeError) and re.search("can't allocate memory|out of memory", str(problem)) is not None
+    )
+    if memory:
+        _report("not enough memory for this", "Use smaller images, batches or nets, or close other programs.")
+        return USER_FAULT
+    if isinstance(problem, OSError) and problem.errno in _PLACES:
+        place = f"{problem.filename}: " if problem.filename else ""
+        _report(f"{place}{problem.strerror}", "Make room, correct the permissions or the path, and repeat the command.")
+        return USER_FAULT
+    where = f"{problem.filename}: {problem.strerror}" if isinstance(problem, OSError) else repr(problem)
+    _report(
+        f"unexpected fault: {where}",
+        "Set STYLESCAN_DEBUG=1 to see where, and report it. Nothing that was already written is lost.",
+    )
+    return INTERNAL_FAULT
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Faults of the user give one clear line and no traceback."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        app(arguments, result_action="return_value")
+        app(words, result_action="return_value", exit_on_error=False, print_error=False)
     except StylescanError as problem:
         _report(problem.message, problem.remedy)
+        return USER_FAULT
+    except CycloptsError as problem:
+        _report_usage(problem, words)
         return USER_FAULT
     except KeyboardInterrupt:
         _report("interrupted", "Repeat the command: prepare continues by itself, train with --resume.")
@@ -60,12 +117,7 @@ def run(arguments: list[str] | None = None) -> int:
     except Exception as problem:
         if os.environ.get("STYLESCAN_DEBUG"):
             raise
-        where = f"{problem.filename}: {problem.strerror}" if isinstance(problem, OSError) else repr(problem)
-        _report(
-            f"unexpected fault: {where}",
-            "Set STYLESCAN_DEBUG=1 to see where, and report it. Nothing that was already written is lost.",
-        )
-        return INTERNAL_FAULT
+        return _report_fault(problem)
     return 0
 
 
@@ -73,6 +125,9 @@ def main() -> None:
     """Entry point of the `stylescan` command."""
     from stylescan.runtime import tune_allocator
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path need not be valid Unicode
     if not {"--help", "-h", "--version"} & set(sys.argv[1:]):
         tune_allocator()
     sys.exit(run())

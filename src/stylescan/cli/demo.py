@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -38,18 +39,22 @@ def demo(
     """
     from stylescan.cli.evaluate import run_evaluate
     from stylescan.cli.prepare import run_prepare
-    from stylescan.cli.train import choose_config, run_training
+    from stylescan.cli.train import check_start, choose_config, run_training
     from stylescan.data.demo import DEMO_NOTICE, write_population
     from stylescan.data.options import PrepareOptions
+    from stylescan.errors import ConfigError
     from stylescan.generate.images import write_images, write_sample_grid
     from stylescan.generate.snapshot import load_snapshot
     from stylescan.runtime import pick_device, set_threads
     from stylescan.train.run_folder import RunFolder
 
+    if not 0 < minutes < math.inf:
+        raise ConfigError(f"--minutes {minutes:g}: expected more than 0", remedy="Give for instance --minutes 8.")
     started = time.monotonic()
     set_threads(threads)
     device = pick_device("auto")
     scans, data, run = out / "scans", out / "data", RunFolder(out / "run")
+    check_start(run, preset="demo", kimg=None, minutes=minutes, resume=True)
     note(f"DEMO, synthetic subjects. {DEMO_NOTICE}")
     with bar() as report:
         table = write_population(scans, subjects=subjects, seed=seed, progress=report)
@@ -57,7 +62,7 @@ def demo(
     dataset = run_prepare(table, data, options)
     config = choose_config(
         run, dataset, preset="demo", overrides={"seed": seed}, kimg=None, minutes=None if run.started else minutes,
-        resume=True, device=device,
+        device=device,
     )  # fmt: skip
     result = run_training(run, dataset, config, device)
     if not result.finished:

@@ -73,16 +73,16 @@ def generate(
     """
     from stylescan.errors import ConfigError
     from stylescan.generate.images import write_images, write_sample_grid
-    from stylescan.generate.sample import parse_class, parse_seeds
+    from stylescan.generate.sample import MAX_SEEDS, parse_class, parse_seeds
     from stylescan.generate.snapshot import load_snapshot, with_bits
     from stylescan.runtime import pick_device, set_threads
 
     if seeds is not None and count is not None:
         raise ConfigError("--seeds and --count: both given", remedy="Give one of them.")
-    if count is not None and count < 1:
-        raise ConfigError(f"--count {count}: expected at least 1", remedy="Give for instance --count 16.")
+    if count is not None and not 1 <= count <= MAX_SEEDS:
+        raise ConfigError(f"--count {count}: expected 1 to {MAX_SEEDS:,}", remedy="Give for instance --count 16.")
     set_threads(threads)
-    chosen = parse_seeds(seeds or "0-15") if count is None else list(range(count))
+    chosen = parse_seeds("0-15" if seeds is None else seeds) if count is None else list(range(count))
     loaded = with_bits(load_snapshot(snapshot, device=pick_device(device)), bits)
     labels = None if class_ is None else [parse_class(class_, loaded.meta.class_names)] * len(chosen)
     note(f"generating {len(chosen)} images, model {loaded.model_hash[:12]}")

@@ -121,8 +121,9 @@ def _options(**values: Any) -> Any:
     except ValidationError as problem:
         first = problem.errors()[0]
         name = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "options"
+        found = f" (found {first['input']})" if first["loc"] and first["type"] != "value_error" else ""
         raise ConfigError(
-            f"{name}: {first['msg'].removeprefix('Value error, ')}", remedy="See `stylescan prepare --help`."
+            f"{name}: {first['msg'].removeprefix('Value error, ')}{found}", remedy="See `stylescan prepare --help`."
         ) from None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +29,7 @@ def train(
     resume: Annotated[bool, Flag] = False,
     seed: int | None = None,
     device: str = "auto",
+    devices: int = 1,
     threads: int | None = None,
     dry_run: Annotated[bool, Flag] = False,
 ) -> None:
@@ -55,31 +58,79 @@ def train(
         Fixes initial weights, order of images and all draws.
     device
         auto, cpu, cuda or cuda:N.
+    devices
+        Processes that train together on this machine, a device each (CPU ranks share the cores). torchrun and SLURM
+        are recognised: with them, repeat the number of processes a node.
     threads
-        CPU threads; results are equal bit for bit only with an equal number.
+        CPU threads a process; results are equal bit for bit only with an equal number.
     dry_run
         Print parameters, memory, speed and hours, and write nothing.
     """
     from stylescan.config import parse_overrides
     from stylescan.data.prepared import PreparedDataset
-    from stylescan.runtime import pick_device, set_threads
+    from stylescan.runtime import launch, launched_rank, pick_device, set_threads
     from stylescan.train.run_folder import RunFolder
 
-    set_threads(threads)
+    set_threads(threads or (max((os.cpu_count() or 1) // devices, 1) if devices > 1 else None))
     place = pick_device(device)
     dataset = PreparedDataset.open(data)
     overrides = parse_overrides(set_ or [])
     if seed is not None:
         overrides["seed"] = seed
+    run = RunFolder(out)
+    if launched_rank() > 0:
+        _follow(run, dataset, *launch(devices, place))
+        return
+    check_start(run, preset=preset, kimg=kimg, minutes=minutes, resume=resume, dry_run=dry_run)
+    team, place = launch(devices, place)
     config = choose_config(
-        RunFolder(out), dataset, preset=preset, overrides=overrides, kimg=kimg, minutes=minutes, resume=resume,
-        device=place, dry_run=dry_run,
+        run, dataset, preset=preset, overrides=overrides, kimg=kimg, minutes=minutes, device=place, team=team,
+        dry_run=dry_run,
     )  # fmt: skip
     if dry_run:
-        _dry_run(config, dataset, place)
+        _dry_run(config, dataset, place, team)
         return
-    run_training(RunFolder(out), dataset, config, place)
+    run_training(run, dataset, config, place, team)
     say(f"next: stylescan evaluate {out} --data {data}")
+
+
+def _follow(run: Any, dataset: Any, team: Any, device: Any) -> None:
+    """What a process does that another one leads: the leader talks, writes, and ends with an error if there is one."""
+    from stylescan.runtime import leader_is_gone
+    from stylescan.train.loop import Trainer
+    from stylescan.train.start import follow_leader
+
+    try:
+        config = follow_leader(dataset, team, device)
+        if config is not None:
+            Trainer(run, dataset, config, device, team=team).train()
+        team.disband()
+    except RuntimeError as problem:
+        if not leader_is_gone(problem):
+            raise
+        sys.exit(1)
+
+
+def check_start(
+    run: Any, *, preset: str | None, kimg: float | None, minutes: float | None, resume: bool, dry_run: bool = False
+) -> None:
+    """Refuse what cannot start, before anything is made and before other processes run."""
+    from stylescan.errors import ConfigError
+    from stylescan.presets import resolve_name
+
+    if kimg is not None and minutes is not None:
+        raise ConfigError("--kimg and --minutes: both given", remedy="Give one of them.")
+    if minutes is not None and not minutes > 0:
+        raise ConfigError(f"--minutes {minutes:g}: expected more than 0", remedy="Give for instance --minutes 20.")
+    resolve_name(preset or "auto", device="cpu")
+    if dry_run:
+        return
+    if run.started and not resume:
+        raise ConfigError(
+            f"{run.path}: already holds a run", remedy="Add --resume to continue it, or choose another --out."
+        )
+    if not run.started:
+        run.refuse_foreign_content()
 
 
 def choose_config(
@@ -90,27 +141,19 @@ def choose_config(
     overrides: dict[str, Any],
     kimg: float | None,
     minutes: float | None,
-    resume: bool,
     device: Any,
+    team: Any = None,
     dry_run: bool = False,
 ) -> RunConfig:
-    """The stored configuration of a run that continues, else a new one."""
-    from stylescan.errors import ConfigError
+    """The stored configuration of a run that continues, else a new one; `check_start` comes first."""
     from stylescan.presets import build_config, resolve_name
-    from stylescan.train.start import fingerprint, freeze_minutes, resumed_config
+    from stylescan.runtime import Team
+    from stylescan.train.start import fingerprint, freeze_minutes, lead_measurement, resumed_config
 
-    if kimg is not None and minutes is not None:
-        raise ConfigError("--kimg and --minutes: both given", remedy="Give one of them.")
     name = resolve_name(preset or "auto", device=device.type)
     if run.started and not dry_run:
-        if not resume:
-            raise ConfigError(
-                f"{run.path}: already holds a run", remedy="Add --resume to continue it, or choose another --out."
-            )
         return resumed_config(run, dataset, preset=name if preset else None, kimg=kimg, overrides=overrides)
-    if not dry_run:
-        run.refuse_foreign_content()
-    data = fingerprint(dataset)
+    data, team = fingerprint(dataset), team or Team()
 
     def build(length: float | None) -> RunConfig:
         return build_config(name, data, kimg=length, overrides=overrides)
@@ -118,7 +161,10 @@ def choose_config(
     if minutes is None:
         return build(kimg)
     config = freeze_minutes(
-        minutes, build, dataset, device=device, score_seconds=lambda config: _score_seconds(dataset, config)
+        minutes,
+        build,
+        cost=lambda config: lead_measurement(config, dataset, team, device),
+        score_seconds=lambda config: _score_seconds(dataset, config),
     )
     note(f"--minutes {minutes:g}: fixed at {config.train.total_kimg:g} kimg, by steps timed on this machine")
     return config
@@ -152,20 +198,26 @@ def _score_seconds(dataset: Any, config: RunConfig) -> float:
     return time.monotonic() - started
 
 
-def run_training(run: Any, dataset: Any, config: RunConfig, device: Any) -> Any:
-    """Train under the folder's lock with a live bar; prints how it ended."""
+def run_training(run: Any, dataset: Any, config: RunConfig, device: Any, team: Any = None) -> Any:
+    """Train under the folder's lock with a live bar; prints how it ended. Leads the other processes of `team`."""
+    from stylescan.runtime import Team
     from stylescan.train.loop import Trainer
+    from stylescan.train.start import lead_run
 
+    team = team or Team()
     run.create()
     started = time.monotonic()
     with run.lock():
+        processes = f", {team.size} processes" if team.size > 1 else ""
         note(
             f"training preset {config.preset} for {config.train.total_kimg:g} kimg on {config.data.train_images} images "
-            f"of {dataset.resolution} px, {device.type}"
+            f"of {dataset.resolution} px, {device.type}{processes}"
         )
         scorer = make_scorer(dataset, config)
         with train_bar() as show:
-            result = Trainer(run, dataset, config, device, score=scorer, progress=show, notice=note).train()
+            lead_run(config, team, device)
+            result = Trainer(run, dataset, config, device, scorer, team, progress=show, notice=note).train()
+        team.disband()
     took = duration(time.monotonic() - started)
     if not result.finished:
         say(
@@ -179,15 +231,16 @@ def run_training(run: Any, dataset: Any, config: RunConfig, device: Any) -> Any:
     return result
 
 
-def _dry_run(config: RunConfig, dataset: Any, device: Any) -> None:
-    from stylescan.train.measure import measure_cost
+def _dry_run(config: RunConfig, dataset: Any, device: Any, team: Any) -> None:
+    from stylescan.train.start import lead_measurement, lead_nothing
 
-    cost = measure_cost(config, dataset, device=device)
+    cost = lead_measurement(config, dataset, team, device)
+    lead_nothing(team, device)
     rate = 1 / cost.seconds_per_image
     say(f"preset            {config.preset}: batch {config.train.batch}, {config.train.total_kimg:g} kimg")
     say(f"data              {config.data.train_images} training images of {dataset.resolution} px")
     say(f"parameters        G {cost.parameters_G / 1e6:.2f} M, D {cost.parameters_D / 1e6:.2f} M")
-    say(f"peak memory       {cost.memory_mb:.0f} MB resident, {device.type}")
+    say(f"peak memory       {cost.memory_mb:.0f} MB resident a process, {device.type}")
     say(f"speed             {rate:.1f} images/s over {cost.steps} steps (scoring not counted)")
     say(f"time to target    {duration(cost.hours(config.train.total_kimg) * 3600)}")
     say("nothing was written")

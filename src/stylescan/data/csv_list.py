@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stylescan.data.sources import Source, kind_of, normal_side, some
 from stylescan.errors import DataError
+from stylescan.files import require_file
 
 _KNOWN = ("path", "subject", "label", "split", "side", "slice")
 SPLIT_WORDS = {
@@ -63,7 +64,7 @@ def read_list(source: Path) -> list[Source]:
     sources = [_source(file, line, row, numeric) for line, row in rows]
     missing = [str(item.name) for item in sources if not item.paths[0].is_file()]
     if missing:
-        raise DataError(f"{file}: {len(missing)} of {len(sources)} files do not exist: {some(missing)}",
+        raise DataError(f"{file}: {len(missing)} of {len(sources)} files do not exist, or are none: {some(missing)}",
                         remedy=f"correct the paths; relative ones start at {file.parent}")  # fmt: skip
     seen: set[Path] = set()
     for item in sources:
@@ -75,6 +76,7 @@ def read_list(source: Path) -> list[Source]:
 
 def _read_rows(file: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Header and (line number, row) of every filled line; the separator is the one that the header uses most."""
+    require_file(file, DataError, remedy="save the list as CSV in UTF-8")
     try:
         text = file.read_text("utf-8-sig")
     except UnicodeDecodeError:

@@ -52,7 +52,7 @@ def bayes_accuracy() -> float:
 
 
 def write_population(
-    folder: Path,
+    folder: str | Path,
     *,
     subjects: int = 60,
     seed: int = 0,
@@ -61,17 +61,40 @@ def write_population(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Write the population into `folder` and return its list of images, `population.csv`, which `prepare` reads.
+    """Write the demo's virtual subjects into `folder` and return their list, `population.csv`, which `prepare` reads.
 
-    folder : receives `images/*.png` (8-bit grey, `resolution` square), `population.csv` (COLUMNS: one row an image)
-        and `population.json` (settings, class parameters, the template's terms). Equal arguments give equal bytes.
-        A folder that holds the same population, whole or in part, is completed; any other content is refused.
-    subjects : at least 2, half of each class. seed : 0 or more. resolution : 32-512 pixels over 204.8 mm.
-    slices_per_subject : 1-64. workers : threads, by default one a core up to 8.
-    progress : called with (subjects done, subjects, what).
+    A folder that holds the same population, whole or in part, is completed. Equal arguments give equal bytes.
 
-    Raises ConfigError for arguments out of range, a folder in use, or where nilearn is missing.
+    Parameters
+    ----------
+    folder
+        New or empty. Receives `images/*.png` (8-bit grey squares), `population.csv` (COLUMNS: one row an image) and
+        `population.json` (settings, class parameters, the template's terms).
+    subjects
+        At least 2, half of each class.
+    seed
+        0 or more.
+    resolution
+        32 to 512 pixels over 204.8 mm.
+    slices_per_subject
+        1 to 64.
+    workers
+        Threads, by default one a core up to 8.
+    progress
+        Called with (subjects done, subjects, what).
+
+    Raises
+    ------
+    ConfigError
+        For arguments out of range, a folder in use, or where nilearn is missing.
+
+    Example
+    -------
+    >>> table = write_population(folder / "scans", subjects=2, resolution=32, slices_per_subject=2)
+    >>> table.name, len(list(table.parent.glob("images/*.png")))
+    ('population.csv', 4)
     """
+    folder = Path(folder)
     _check("subjects", subjects, 2, 9999)
     _check("seed", seed, 0, 2**63 - 1)
     _check("resolution", resolution, 32, 512)

@@ -17,7 +17,10 @@ SALT_NAME = ".salt"
 def kept_salt(folder: Path) -> str:
     """The salt kept in the dataset's folder, or ''."""
     file = folder / SALT_NAME
-    return file.read_text("utf-8").strip() if file.is_file() else ""
+    try:
+        return file.read_text("utf-8").strip() if file.is_file() else ""
+    except UnicodeDecodeError:
+        raise DataError(f"{file}: not the salt of a prepared dataset", remedy="remove it, or choose another --out") from None
 
 
 def load_salt(folder: Path, given: str | None) -> str:

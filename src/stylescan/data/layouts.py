@@ -37,11 +37,20 @@ def scan_files(root: Path) -> list[Path]:
             if name.startswith(".") or suffix_of(name) is None:
                 continue
             path = Path(folder) / name
-            if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+            if path.is_symlink() and not _resolved(path).is_relative_to(root.resolve()):
                 raise DataError(f"{path}: a link that leads out of {root}",
                                 remedy="copy the file here, or name it by its full path in a CSV list")  # fmt: skip
+            if not os.fsencode(path.relative_to(root)).decode("utf-8", "replace") == str(path.relative_to(root)):
+                raise DataError(f"{str(path)!r}: the name is not valid UTF-8", remedy="rename it")
             found.append(path)
     return found
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError:  # how Python before 3.13 reports a link that leads to itself
+        raise DataError(f"{path}: a link that leads round in a circle", remedy="remove it") from None
 
 
 def file_source(root: Path, path: Path) -> Source:

@@ -53,9 +53,12 @@ class BatchReader:
             chosen.append(self._order[offset])
         return np.array(chosen)
 
-    def batch(self, nimg: int, batch: int) -> tuple[Tensor, Tensor]:
-        """(images [batch, C, H, W] float in [-1, 1], class indices int64 [batch], -1 without) after `nimg` images."""
-        index = self.positions(nimg, batch)
+    def batch(self, nimg: int, batch: int, *, part: tuple[int, int] = (0, 1)) -> tuple[Tensor, Tensor]:
+        """(images [n, C, H, W] float in [-1, 1], class indices int64 [n], -1 without) after `nimg` images.
+
+        part: (k, m) reads every m-th image of the batch from the k-th on, n = batch / m, and no other.
+        """
+        index = self.positions(nimg, batch)[part[0] :: part[1]]
         return to_unit_range(self.dataset.read(index)), torch.from_numpy(self.dataset.labels[index])
 
     def class_frequencies(self) -> np.ndarray:

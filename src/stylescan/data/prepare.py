@@ -26,7 +26,7 @@ from stylescan.data.prepared import MANIFEST_NAME, SHARD_FOLDER, WORK_FOLDER, Pr
 from stylescan.data.render import ShardJob, ShardResult, write_shard
 from stylescan.data.sources import SHOWN, Source
 from stylescan.data.survey import Failure, Surveyed, group_range, stamp_of, survey_sources
-from stylescan.data.workspace import Workspace, check_places, finished_request
+from stylescan.data.workspace import Workspace, check_places, finished_request, hold_destination
 from stylescan.errors import DataError
 from stylescan.files import file_sha256, read_json, write_json_atomic
 
@@ -60,8 +60,26 @@ def prepare(
     settings = {**options.recorded(), "layout": layout, "prepare_version": PREPARE_VERSION}
     listing = json_hash([_listed(item) for item in sources])
     current = _up_to_date(out, settings, listing, options)
-    if current is not None:
-        return current
+    if current is None or (out / WORK_FOLDER).exists():
+        with hold_destination(out):
+            # Asked again: another process may have finished while this one looked.
+            current = _up_to_date(out, settings, listing, options)
+            if current is None:
+                return _prepare(source, out, options, sources, settings, listing, seen, progress)
+            shutil.rmtree(out / WORK_FOLDER, ignore_errors=True)  # left by a crash after the manifest was written
+    return current
+
+
+def _prepare(
+    source: Path,
+    out: Path,
+    options: PrepareOptions,
+    sources: list[Source],
+    settings: dict[str, object],
+    listing: str,
+    seen: str,
+    progress: Progress | None,
+) -> tuple[PreparedDataset, Audit]:
     request = json_hash([settings, options.salt, str(source.resolve())])
     workspace = Workspace(out, request, overwrite=options.overwrite)
     salt = load_salt(out, options.salt)
@@ -121,7 +139,6 @@ def _reopen(out: Path) -> tuple[PreparedDataset, Audit]:
         audit = Audit.model_validate(read_json(out / AUDIT_NAME, DataError, remedy=remedy))
     except ValidationError:
         raise DataError(f"{out / AUDIT_NAME}: not an audit of this version", remedy=remedy) from None
-    shutil.rmtree(out / WORK_FOLDER, ignore_errors=True)  # left by a crash after the manifest was written
     notes = ["up to date: the dataset was made from these scans with these settings", *audit.findings.notes]
     return dataset, audit.model_copy(update={"findings": audit.findings.model_copy(update={"notes": notes})})
 
@@ -159,15 +176,15 @@ def _check_failures(failures: Sequence[Failure], total: int, options: PrepareOpt
         raise DataError(f"{len(labels)} of {total} volumes are label maps, not scans: {_reasons(labels)}",
                         remedy="point prepare at the folder of the scans, or say --allow-label-volumes")  # fmt: skip
     if failures and len(failures) == total:
-        raise DataError(f"none of the {total} scans can be used:{_reasons(failures)}", remedy="check the files")
+        raise DataError(f"none of the {total} scans can be used: {_reasons(failures)}", remedy="check the files")
     if failures and not options.skip_corrupt:
-        raise DataError(f"{len(failures)} of {total} scans cannot be used:{_reasons(failures)}",
+        raise DataError(f"{len(failures)} of {total} scans cannot be used: {_reasons(failures)}",
                         remedy="replace them, or leave them out with --skip-corrupt")  # fmt: skip
 
 
 def _reasons(failures: Sequence[Failure]) -> str:
-    more = f"\n  and {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
-    return "".join(f"\n  {failure.reason}" for failure in failures[:SHOWN]) + more
+    more = f"; and {len(failures) - SHOWN} more" if len(failures) > SHOWN else ""
+    return "; ".join(failure.reason for failure in failures[:SHOWN]) + more
 
 
 def _range_reader(

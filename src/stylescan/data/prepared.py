@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from stylescan.data.geometry import Geometry
 from stylescan.errors import DataError
-from stylescan.files import file_sha256, read_json
+from stylescan.files import file_sha256, read_json, require_file
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -114,6 +114,11 @@ class Manifest(_Frozen):
             raise ValueError("the shards' counts do not add up to the number of images")
         if len(set(self.class_names)) != len(self.class_names):
             raise ValueError("class_names holds a name twice")
+        splits: dict[str, str] = {}
+        for image in self.images:
+            if splits.setdefault(image.subject, image.split) != image.split:
+                raise ValueError(f"the split leaks: subject {image.subject} stands in {splits[image.subject]} and "
+                                 f"{image.split}")  # fmt: skip
         for number, image in enumerate(self.images):
             if image.label is not None and image.label >= len(self.class_names):
                 raise ValueError(f"images[{number}].label is {image.label}, with {len(self.class_names)} class names")
@@ -147,6 +152,14 @@ class PreparedDataset:
     """Read access to a prepared dataset; made by `open`. Images stay on disk until `read`.
 
     `labels`: int64 [n], -1 where an image has no class. `subjects`: str [n]. `num_classes` is 0 without classes.
+
+    Example
+    -------
+    >>> dataset = PreparedDataset.open(data.path)
+    >>> dataset.read(dataset.indices("train")[:5]).shape
+    (5, 1, 16, 16)
+    >>> dataset.class_names[dataset.labels[0]], dataset.bits
+    ('kind 0', 8)
     """
 
     def __init__(self, path: Path, manifest: Manifest, shards: list[NDArray[Any]]) -> None:
@@ -252,17 +265,21 @@ def _map_shard(path: Path, shard: ShardRecord, manifest: Manifest) -> NDArray[An
     file = path / shard.file
     if not file.resolve().is_relative_to(path.resolve()):
         raise DataError(f"{file}: leads out of the dataset's folder", remedy=_AGAIN)
+    if file.exists():
+        require_file(file, DataError, remedy=_AGAIN)
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{file}: shard is missing, {shard.count} images expected", remedy=_AGAIN) from None
-    except (OSError, ValueError, EOFError, OverflowError, MemoryError, SyntaxError) as problem:
+    except (OSError, ValueError, EOFError, OverflowError, MemoryError, SyntaxError, RecursionError) as problem:
         raise DataError(f"{file}: shard is damaged or truncated ({problem})", remedy=_AGAIN) from None
     expected = (shard.count, manifest.channels, manifest.resolution, manifest.resolution)
     # np.load answers other magic bytes with an NpzFile, which has no shape.
     shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
     if shape != expected or dtype != _dtype(manifest.bits):
         raise DataError(f"{file}: holds {shape} {dtype}, expected {expected} {_dtype(manifest.bits)}", remedy=_AGAIN)
+    if not array.flags.c_contiguous:
+        raise DataError(f"{file}: holds its values in column-major order, expected row-major", remedy=_AGAIN)
     result: NDArray[Any] = array
     return result
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,17 +44,20 @@ def read_pillow(paths: Sequence[Path]) -> Picture:
     """A PNG or JPEG of 8 or 16 bits. Palettes and equal colour channels become grey; EXIF rotation is applied."""
     path = paths[0]
     try:
-        with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
-            _check_size(path, image.size)
-            if getattr(image, "n_frames", 1) > 1:
-                raise DataError(f"{path}: holds {getattr(image, 'n_frames', 1)} pages, expected one image",
-                                remedy="save each page as a file of its own")  # fmt: skip
-            if "16" in image.mode + _raw_mode(image) and image.mode in ("RGB", "RGBA", "LA"):
-                raise DataError(f"{path}: 16-bit colour PNG, which would lose half of its bits",
-                                remedy="save it as 16-bit grey PNG or as TIFF")  # fmt: skip
-            image.load()
-            mode = image.mode
-            pixels = _pillow_pixels(path, ImageOps.exif_transpose(image))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a damaged file ends as an error or as a picture, not as chatter
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
+                _check_size(path, image.size)
+                if getattr(image, "n_frames", 1) > 1:
+                    raise DataError(f"{path}: holds {getattr(image, 'n_frames', 1)} pages, expected one image",
+                                    remedy="save each page as a file of its own")  # fmt: skip
+                if "16" in image.mode + _raw_mode(image) and image.mode in ("RGB", "RGBA", "LA"):
+                    raise DataError(f"{path}: 16-bit colour PNG, which would lose half of its bits",
+                                    remedy="save it as 16-bit grey PNG or as TIFF")  # fmt: skip
+                image.load()
+                mode = image.mode
+                pixels = _pillow_pixels(path, ImageOps.exif_transpose(image))
     except (DataError, MemoryError):
         raise
     except Exception as problem:  # decoders raise almost anything on damaged files
@@ -97,7 +102,7 @@ def read_tiff(paths: Sequence[Path]) -> Picture:
                                 remedy="save each page as a file of its own, or the stack as NIfTI")  # fmt: skip
             page = file.pages.first
             shape, dtype = tuple(page.shape), page.dtype
-            _check_size(path, shape[:2] if len(shape) > 1 else (1, *shape))
+            _check_size(path, shape)
             if dtype is None or dtype in (np.uint8, np.bool_):
                 return read_pillow(paths)
             array = _tiff_values(page, paths)
@@ -143,8 +148,8 @@ def _narrow(path: Path, array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _check_size(path: Path, size: Sequence[int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise DataError(f"{path}: {size[0]}x{size[1]} pixels, more than {MAX_PIXELS} (a decompression bomb?)",
+    if math.prod(size) > MAX_PIXELS:
+        raise DataError(f"{path}: {'x'.join(map(str, size))} pixels, more than {MAX_PIXELS} (a decompression bomb?)",
                         remedy="leave it out, or save it smaller")  # fmt: skip
 
 

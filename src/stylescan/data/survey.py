@@ -24,7 +24,7 @@ from stylescan.data.options import PrepareOptions
 from stylescan.data.readers import READERS, Picture, suffix_of
 from stylescan.data.sources import Source
 from stylescan.errors import DataError
-from stylescan.files import file_sha256
+from stylescan.files import file_sha256, require_file
 
 THUMB_SIDE = 16
 
@@ -78,6 +78,8 @@ def read_source(source: Source) -> Picture | Volume:
     suffix = suffix_of(source.paths[0].name)
     if suffix is None:
         raise DataError(f"{source.paths[0]}: none of the known suffixes ({', '.join(READERS)})", remedy="convert it")
+    for path in source.paths:
+        require_file(path, DataError, remedy="leave it out, or replace it by a file")
     return READERS[suffix].read(source.paths)
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,10 +22,9 @@ from stylescan.data.contact_sheet import SHEET_NAME
 from stylescan.data.identity import SALT_NAME
 from stylescan.data.prepared import MANIFEST_NAME, SHARD_FOLDER, WORK_FOLDER
 from stylescan.errors import DataError
-from stylescan.files import write_json_atomic
+from stylescan.files import LOCK_NAME, hold_folder, write_json_atomic
 
 REQUEST_NAME = ".request"
-_OURS = (MANIFEST_NAME, AUDIT_NAME, SHEET_NAME, REQUEST_NAME, SHARD_FOLDER, WORK_FOLDER)
 Row = TypeVar("Row", bound=BaseModel)
 
 
@@ -35,6 +35,33 @@ def check_places(source: Path, out: Path) -> None:
     inside, above = out.resolve(), source.resolve()
     if source.is_dir() and (inside.is_relative_to(above) or above.is_relative_to(inside)):
         raise DataError(f"{out}: source and destination lie in each other", remedy="choose an --out beside the scans")
+
+
+@contextmanager
+def hold_destination(out: Path) -> Iterator[None]:
+    """Make `out` and hold it: two preparations into one folder would undo each other's shards.
+
+    Raises DataError where it holds other files (and is left as it was), cannot be made, or another process prepares
+    here.
+    """
+    _refuse_foreign(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / LOCK_NAME).touch()
+    except OSError as problem:
+        raise DataError(f"{out}: cannot be made or written ({problem.strerror})",
+                        remedy="choose another --out, or correct the permissions") from None  # fmt: skip
+    with hold_folder(out, DataError, doing="preparing"):
+        yield
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Other programs write a manifest.json too: only beside shards is it one of ours."""
+    entries = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+    ours = WORK_FOLDER in entries or {MANIFEST_NAME, SHARD_FOLDER} <= entries
+    if entries - {SALT_NAME, LOCK_NAME} and not ours:
+        raise DataError(f"{out}: not empty, and not a prepared dataset ({', '.join(sorted(entries)[:4])})",
+                        remedy="choose an empty or new folder as --out")  # fmt: skip
 
 
 def finished_request(out: Path) -> dict[str, str] | None:
@@ -57,17 +84,14 @@ class Workspace:
         self._claim(request, overwrite)
 
     def _claim(self, request: str, overwrite: bool) -> None:
-        entries = {entry.name for entry in self.out.iterdir()} if self.out.is_dir() else set()
-        ours = WORK_FOLDER in entries or MANIFEST_NAME in entries
-        if entries - {SALT_NAME} and not ours:
-            raise DataError(f"{self.out}: not empty, and not a prepared dataset ({', '.join(sorted(entries)[:4])})",
-                            remedy="choose an empty or new folder as --out")  # fmt: skip
+        _refuse_foreign(self.out)
+        finished = (self.out / MANIFEST_NAME).is_file()
         stored = self.folder / "request.json"
-        same = stored.is_file() and stored.read_text("utf-8").strip() == json.dumps(request)
+        same = stored.is_file() and stored.read_text("utf-8", errors="replace").strip() == json.dumps(request)
         # Scans that were only read so far cost little to read again: a corrected command needs no --overwrite.
-        made = MANIFEST_NAME in entries or any((self.out / SHARD_FOLDER).glob("*"))
-        if ours and made and not same and not overwrite:
-            state = "a finished dataset" if MANIFEST_NAME in entries else "an unfinished preparation"
+        made = finished or any((self.out / SHARD_FOLDER).glob("*"))
+        if made and not same and not overwrite:
+            state = "a finished dataset" if finished else "an unfinished preparation"
             raise DataError(f"{self.out}: holds {state} of other scans or with other settings",
                             remedy="choose another --out, or replace it with --overwrite")  # fmt: skip
         if not same and self.folder.exists():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from stylescan.errors import ConfigError
 from stylescan.evaluate.cache import Progress
 from stylescan.evaluate.features import Extractor, get_extractor
 from stylescan.evaluate.material import Material, gather, holdout_positions
-from stylescan.evaluate.report import write_report
+from stylescan.evaluate.report import claim_folder, write_report
 from stylescan.evaluate.scores import headline_metric, score_classes, score_metrics, score_rows
 from stylescan.evaluate.targets import MIN_IMAGES, Target, open_target
 from stylescan.evaluate.words import LIMITS_OF_AUDIT, interpretation
@@ -77,12 +78,15 @@ def evaluate(
     Raises a StylescanError where the data has no hold-out, or the target does not fit the data.
     """
     if n is not None and n < MIN_IMAGES:
-        raise ConfigError(f"n is {n}, expected at least {MIN_IMAGES}", remedy="Ask for more images.")
+        raise ConfigError(f"images to judge (--count): {n}, expected at least {MIN_IMAGES}", remedy="Ask for more.")
+    if not math.isfinite(psi):
+        raise ConfigError(f"psi (--psi): found {psi}, expected a finite number", remedy="Leave it at 1.")
     if seed < 0:
-        raise ConfigError(f"seed is {seed}, expected 0 or more", remedy="Choose a seed of 0 or more.")
+        raise ConfigError(f"seed (--seed): {seed}, expected 0 or more", remedy="Choose a seed of 0 or more.")
     data = dataset if isinstance(dataset, PreparedDataset) else PreparedDataset.open(dataset)
     holdout_positions(data)  # refuse before any network is loaded
     opened = open_target(target, data, psi=psi)
+    claim_folder(Path(out_dir))
     material = gather(opened, data, get_extractor(extractor), n=n, seed=seed, full=full, progress=progress)
     metrics = score_metrics(material, progress)
     rows = score_rows(material, metrics)
@@ -141,11 +145,11 @@ def _training(target: Target) -> list[dict[str, float]]:
     for text in target.log.read_text("utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue  # the last line of a killed run may be torn
         if isinstance(line, dict) and "kid" in line and "nimg" in line:
             values = {key: line[key] for key in ("nimg", "kid", "fd") if isinstance(line.get(key), (int, float))}
-            if len(values) >= 2 and all(np.isfinite(value) for value in values.values()):
+            if len(values) >= 2 and all(-1e300 < value < 1e300 for value in values.values()):
                 rows.append({key: float(value) for key, value in values.items()})
     return rows
 

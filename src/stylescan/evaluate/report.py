@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,18 @@ COLUMNS = 6
 PER_GRID = 24
 GALLERY = 6
 NEIGHBOURS = 3
+
+
+def claim_folder(out_dir: Path) -> None:
+    """Make `out_dir` before minutes of work go into a report; ConfigError where that is not possible."""
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ConfigError(
+            f"{out_dir}: cannot be made or written ({problem.strerror})", remedy="Choose another --out."
+        ) from None
+    if not os.access(out_dir, os.W_OK):
+        raise ConfigError(f"{out_dir}: may not be written", remedy="Choose another --out.")
 
 
 def write_report(out_dir: Path, report: dict[str, Any], material: Material) -> tuple[Path, Path]:

@@ -23,6 +23,7 @@ from stylescan.generate.sample import NO_CLASS, NoiseKind, draw_labels, sample
 from stylescan.generate.snapshot import Snapshot
 
 TITLE = "SYNTHETIC image, not for diagnosis"
+MAX_GRID_PIXELS = 2**26  # what `prepare` reads back, and a viewer shows
 Progress = Callable[[int, int, str], None]
 
 
@@ -173,6 +174,10 @@ def write_sample_grid(
     """Sample `seeds` and write them as one picture, rows of `columns`; arguments as in `write_images`."""
     if columns < 1:
         raise ConfigError(f"columns: found {columns}, expected at least 1", remedy="give for instance 8")
+    room = MAX_GRID_PIXELS // snapshot.generator.spec.resolution ** 2
+    if len(seeds) > room:
+        raise ConfigError(f"grid: {len(seeds):,} images in one picture, expected at most {room:,}",
+                          remedy="write single files, or several grids")  # fmt: skip
     if not overwrite:
         refuse_existing([path])
     kinds = draw_labels(seeds, snapshot.meta) if labels is None else [int(label) for label in labels]

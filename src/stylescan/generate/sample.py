@@ -20,6 +20,8 @@ from stylescan.randomness import numpy_generator, torch_generator
 NoiseKind = Literal["random", "const", "none"]
 Progress = Callable[[int, int, str], None]
 Batch = tuple[list[int], list[int], NDArray[Any]]
+Labels = str | int | Sequence[str | int] | NDArray[np.int64] | None
+"""One class for all images or one each, by name or index; None draws them from the training frequencies."""
 
 NO_CLASS = -1
 MAX_SEEDS = 1_000_000
@@ -99,11 +101,72 @@ def draw_labels(seeds: Sequence[int], meta: SnapshotMeta) -> list[int]:
     return [int(numpy_generator(seed, "label").choice(len(share), p=share / share.sum())) for seed in seeds]
 
 
+def sample_images(
+    snapshot: Snapshot,
+    seeds: Sequence[int],
+    *,
+    labels: Labels = None,
+    psi: float = 1.0,
+    cutoff: int | None = None,
+    noise: NoiseKind = "random",
+    batch_size: int = 16,
+    progress: Progress | None = None,
+) -> NDArray[Any]:
+    """Synthetic images of `seeds`, all at once: uint8 or uint16 [N, C, R, R], as the training data's bits.
+
+    A seed always gives the same image, in whatever batch and beside whatever other seeds.
+
+    Parameters
+    ----------
+    snapshot
+        The generator, from `load_snapshot`.
+    seeds
+        Whole numbers from 0 up, one an image.
+    labels
+        A class for all images or one each, by name or index; drawn in the training data's shares if left out.
+    psi
+        Truncation towards the class's mean style: 1 = none, smaller is more typical and less varied.
+    cutoff
+        Truncate only so many first styles.
+    noise
+        Per-layer noise: `random` for each seed, `const` for the model's own maps, or `none`.
+    batch_size
+        Images at a time; decides memory and speed, not the result.
+    progress
+        Called with (images done, images, what).
+
+    Raises
+    ------
+    ConfigError
+        Before any image is made, where an argument does not fit the model.
+
+    Example
+    -------
+    >>> images = sample_images(snapshot, range(3), labels="kind 1", psi=0.7)
+    >>> images.shape, images.dtype.name
+    ((3, 1, 16, 16), 'uint8')
+    """
+    batches = sample(
+        snapshot,
+        seeds,
+        labels=labels,
+        psi=psi,
+        cutoff=cutoff,
+        noise=noise,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    made = [images for _, _, images in batches]
+    spec = snapshot.generator.spec
+    empty = np.empty((0, spec.img_channels, spec.resolution, spec.resolution), f"uint{snapshot.meta.bits}")
+    return np.concatenate([empty, *made])
+
+
 def sample(
     snapshot: Snapshot,
     seeds: Sequence[int],
     *,
-    labels: Sequence[int] | NDArray[np.int64] | None = None,
+    labels: Labels = None,
     psi: float = 1.0,
     cutoff: int | None = None,
     noise: NoiseKind = "random",
@@ -113,7 +176,7 @@ def sample(
 ) -> Iterator[Batch]:
     """Yield (seeds, labels, images) batch by batch: images uint8 or uint16 [N, C, H, W], as the training data's bits.
 
-    labels : a class index for each seed; None draws them from the training frequencies (NO_CLASS without classes).
+    labels : a class for all or one each, by name or index; None draws them (NO_CLASS for a model without classes).
     psi : truncation towards the class's mean w, 1 = none. cutoff : truncate only this many first layers.
     noise : 'random' draws each image's maps from its seed, 'const' takes the net's own, 'none' leaves noise out.
     device : where to compute; the snapshot's generator is moved there. None leaves it where it is.
@@ -122,8 +185,8 @@ def sample(
     Raises ConfigError, before any image is made, for arguments that do not fit the model.
     """
     generator = snapshot.generator
-    kinds = _checked_labels(labels, seeds, snapshot.meta)
-    _check_options(generator, psi=psi, cutoff=cutoff, noise=noise, batch_size=batch_size)
+    kinds = class_indices(labels, seeds, snapshot.meta)
+    check_options(generator, psi=psi, cutoff=cutoff, noise=noise, batch_size=batch_size)
     if device is not None:
         generator.to(device)
     return sample_batches(
@@ -173,14 +236,14 @@ def _images(
     return generator.synthesis(ws, noise=maps)  # [N, C, H, W]
 
 
-def _checked_labels(
-    labels: Sequence[int] | NDArray[np.int64] | None, seeds: Sequence[int], meta: SnapshotMeta
-) -> list[int]:
+def class_indices(labels: Labels, seeds: Sequence[int], meta: SnapshotMeta) -> list[int]:
+    """A class index for each seed; ConfigError where the model does not know a class, or the counts differ."""
     if labels is None:
         return draw_labels(seeds, meta)
     if not meta.class_names:
         raise ConfigError("classes were given to a model that knows none", remedy="leave the class out")
-    found = [int(label) for label in labels]
+    each = [labels] * len(seeds) if isinstance(labels, str | int) else list(labels)
+    found = [parse_class(label, meta.class_names) if isinstance(label, str) else int(label) for label in each]
     if len(found) != len(seeds):
         raise ConfigError(f"labels: {len(found)} for {len(seeds)} seeds", remedy="give one class a seed")
     wrong = [label for label in found if not 0 <= label < len(meta.class_names)]
@@ -192,7 +255,8 @@ def _checked_labels(
     return found
 
 
-def _check_options(generator: Generator, *, psi: float, cutoff: int | None, noise: str, batch_size: int) -> None:
+def check_options(generator: Generator, *, psi: float, cutoff: int | None, noise: str, batch_size: int) -> None:
+    """ConfigError naming the first option of sampling that does not fit the model."""
     if not math.isfinite(psi):
         raise ConfigError(f"psi: found {psi}, expected a finite number", remedy="give a psi from 0 to 1")
     if cutoff is not None and not 0 <= cutoff <= generator.num_ws:

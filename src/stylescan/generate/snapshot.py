@@ -8,17 +8,20 @@ RUN/snapshot/snapshot.json           what it is: specification, classes, data pr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
+from stylescan.data.geometry import Geometry
 from stylescan.errors import ConfigError, SnapshotError
-from stylescan.files import file_sha256, read_json, write_bytes_atomic, write_json_atomic
+from stylescan.files import file_sha256, read_json, require_file, write_bytes_atomic, write_json_atomic
 from stylescan.nets.build import build_generator, parse_spec
 from stylescan.nets.protocols import Generator
 
@@ -26,6 +29,7 @@ FORMAT_VERSION = 1
 WEIGHTS_NAME = "generator.safetensors"
 META_NAME = "snapshot.json"
 _EXPECTED = "Give a run folder or a snapshot folder made by `stylescan train`."
+_LIMIT, _LIMITS = 2**20, {"resolution": 4096, "img_channels": 64, "mapping_layers": 256}  # beyond any real network
 
 
 class SnapshotMeta(BaseModel):
@@ -42,7 +46,7 @@ class SnapshotMeta(BaseModel):
     spec: dict[str, Any]
     class_names: list[str] = Field(default_factory=list)
     class_frequencies: list[float] = Field(default_factory=list)
-    bits: int = 8
+    bits: Literal[8, 16] = 8
     plane: str | None = None
     geometry: dict[str, Any] | None = None
     data_content_hash: str
@@ -52,10 +56,30 @@ class SnapshotMeta(BaseModel):
     nimg: int
     weights_sha256: str = ""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.geometry is not None:
+            geometry = Geometry.model_validate(self.geometry)
+            if geometry.output_height != geometry.output_width:
+                raise ValueError(f"geometry gives {geometry.output_height}x{geometry.output_width}, expected a square")
+        if len(self.class_frequencies) != len(self.class_names):
+            raise ValueError(f"{len(self.class_frequencies)} class_frequencies for {len(self.class_names)} class_names")
+        if self.class_names and not (min(self.class_frequencies) >= 0 and sum(self.class_frequencies) > 0):
+            raise ValueError("class_frequencies must not be negative, nor all zero")
+        return self
+
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A loaded generator in evaluation mode, its record, and the SHA-256 of its weights."""
+    """A loaded generator in evaluation mode, its record, and the SHA-256 of its weights; made by `load_snapshot`.
+
+    Example
+    -------
+    >>> snapshot.meta.class_names, snapshot.generator.spec.resolution
+    (['kind 0', 'kind 1'], 16)
+    >>> len(snapshot.model_hash)
+    64
+    """
 
     generator: Generator
     meta: SnapshotMeta
@@ -110,20 +134,35 @@ def read_meta(folder: Path) -> SnapshotMeta:
         raise SnapshotError(f"{path}, {field}: {first['msg']}", remedy=_EXPECTED) from None
 
 
-def load_snapshot(path: Path, *, device: torch.device | None = None) -> Snapshot:
+def load_snapshot(path: str | Path, *, device: torch.device | None = None) -> Snapshot:
     """Load the generator that `path` (a run or snapshot folder) names.
 
-    Raises SnapshotError for anything missing, damaged, of another version, or whose weights do not fit its
-    specification. Weights are safetensors alone; nothing is ever unpickled.
+    Weights are safetensors alone; nothing is ever unpickled.
+
+    Parameters
+    ----------
+    path
+        Run folder, or the folder `snapshot` in it.
+    device
+        Where the generator shall compute; the CPU if left out.
+
+    Raises
+    ------
+    SnapshotError
+        For anything missing, damaged, of another version, or whose weights do not fit its specification.
+
+    Example
+    -------
+    >>> load_snapshot(run.path).meta.family
+    'stylegan2'
     """
-    folder = find_snapshot(path)
+    folder = find_snapshot(Path(path))
     meta = read_meta(folder)
     weights = folder / WEIGHTS_NAME
+    require_file(weights, SnapshotError, remedy=_EXPECTED)
     try:
         found = file_sha256(weights)
         stored = load_file(weights)
-    except FileNotFoundError:
-        raise SnapshotError(f"{weights}: no such file", remedy=_EXPECTED) from None
     except (OSError, SafetensorError) as problem:
         raise SnapshotError(
             f"{weights}: not a safetensors file ({problem})",
@@ -134,19 +173,48 @@ def load_snapshot(path: Path, *, device: torch.device | None = None) -> Snapshot
             f"{weights}: SHA-256 {found[:12]}, {META_NAME} says {meta.weights_sha256[:12]}",
             remedy="Copy both files of the snapshot again: they do not belong together, or one is damaged.",
         )
-    try:
-        spec = parse_spec(meta.spec)
-    except ConfigError as problem:
-        raise SnapshotError(f"{folder / META_NAME}: {problem.message}", remedy=problem.remedy) from None
+    spec = _checked_spec(folder / META_NAME, meta)
+    # The skeleton costs nothing, whatever sizes the specification claims: memory is taken for weights that fit alone.
+    with torch.device("meta"):
+        _check_weights(weights, build_generator(spec).state_dict(), stored)
     generator = build_generator(spec)
-    expected = generator.state_dict()
-    for name in sorted(set(expected) | set(stored)):
-        if name not in stored or name not in expected or expected[name].shape != stored[name].shape:
-            have = list(stored[name].shape) if name in stored else "nothing"
-            want = list(expected[name].shape) if name in expected else "nothing"
-            raise SnapshotError(f"{weights}, {name}: found {have}, expected {want}", remedy=_EXPECTED)
     with torch.no_grad():
-        for name, tensor in expected.items():
+        for name, tensor in generator.state_dict().items():
             tensor.copy_(stored[name])
     generator.requires_grad_(False).eval()
     return Snapshot(generator.to(device) if device else generator, meta, found, folder)
+
+
+def _checked_spec(file: Path, meta: SnapshotMeta) -> Any:
+    """The networks' specification; SnapshotError where no net is like that, or it does not go with the classes."""
+    for name, value in meta.spec.items():
+        limit = _LIMITS.get(name, _LIMIT)
+        if isinstance(value, int) and value > limit:
+            raise SnapshotError(f"{file}, spec.{name}: {value}, expected at most {limit}", remedy=_EXPECTED)
+    try:
+        spec = parse_spec(meta.spec)
+    except ConfigError as problem:
+        raise SnapshotError(f"{file}: {problem.message}", remedy=problem.remedy) from None
+    if spec.num_classes != len(meta.class_names):
+        raise SnapshotError(
+            f"{file}: {len(meta.class_names)} class_names, the specification has {spec.num_classes} classes",
+            remedy=_EXPECTED,
+        )
+    return spec
+
+
+def _check_weights(file: Path, expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
+    """SnapshotError naming the first tensor that is missing, too many, of another shape or type, or not finite."""
+    for name in sorted(set(expected) | set(stored)):
+        have, want = (_kind(tensors.get(name)) for tensors in (stored, expected))
+        if have != want:
+            raise SnapshotError(f"{file}, {name}: found {have}, expected {want}", remedy=_EXPECTED)
+        if not torch.isfinite(stored[name]).all():
+            raise SnapshotError(
+                f"{file}, {name}: holds NaN or infinite weights",
+                remedy="Take an earlier snapshot: this one is of a run that diverged.",
+            )
+
+
+def _kind(tensor: Tensor | None) -> str:
+    return "nothing" if tensor is None else f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -61,12 +62,14 @@ class MappingNetwork(nn.Module):
         return torch.cat([truncated[:, :cutoff], ws[:, cutoff:]], dim=1)
 
     @torch.no_grad()
-    def update_w_avg(self, ws: Tensor, c: Tensor | None) -> None:
-        """Move each class's mean towards the mean of its w in this batch (beta .995); absent classes stay."""
+    def update_w_avg(self, ws: Tensor, c: Tensor | None, *, total: Callable[[Tensor], Tensor] = lambda x: x) -> None:
+        """Move each class's mean towards the mean of its w in this batch (beta .995); absent classes stay.
+
+        total: sums a tensor over the processes that share the batch.
+        """
         w = ws[:, 0].detach()  # [N, w_dim]
-        if c is None:
-            self.w_avg.lerp_(w.mean(dim=0, keepdim=True), 1 - W_AVG_BETA)
-            return
-        counts = c.sum(dim=0)[:, None]  # [K, 1]
-        means = (c.t() @ w) / counts.clamp(min=1)
+        members = w.new_ones(len(w), 1) if c is None else c  # [N, K]
+        sums = total(torch.cat([members.t() @ w, members.sum(dim=0)[:, None]], dim=1))  # [K, w_dim + 1]
+        counts = sums[:, -1:]  # [K, 1]
+        means = sums[:, :-1] / counts.clamp(min=1)
         self.w_avg.copy_(torch.where(counts > 0, self.w_avg.lerp(means, 1 - W_AVG_BETA), self.w_avg))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Protocol
 
 import torch
@@ -39,8 +39,11 @@ class Mapping(Protocol):
         """z: [N, z_dim] standard normal; c: [N, num_classes] one-hot or None. Returns ws [N, num_ws, w_dim]."""
         ...
 
-    def update_w_avg(self, ws: Tensor, c: Tensor | None) -> None:
-        """Move the running mean of w towards the batch's, each class its own."""
+    def update_w_avg(self, ws: Tensor, c: Tensor | None, *, total: Callable[[Tensor], Tensor] = ...) -> None:
+        """Move the running mean of w towards the batch's, each class its own.
+
+        total: sums a tensor over the processes that share the batch.
+        """
         ...
 
 

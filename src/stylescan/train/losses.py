@@ -77,8 +77,10 @@ def path_length_penalty(batch: PhaseBatch, weight: float) -> Tensor:
     """weight (|J_w^T y| - a)^2 with a the running mean of path lengths (Karras et al. 2020, equation 4)."""
     ws = batch.ws
     images = batch.synthesise(ws)
-    direction = torch.randn(images.shape, generator=batch.rng).to(images)
+    direction = batch.draw_normal(images.shape).to(images)
     lengths = path_lengths(images, ws, direction)
-    mean = batch.buffers["pl_mean"].lerp(lengths.mean().detach(), PATH_LENGTH_DECAY)
+    now = lengths.detach().mean()
+    batch.team.mean_([now])
+    mean = batch.buffers["pl_mean"].lerp(now, PATH_LENGTH_DECAY)
     batch.buffers["pl_mean"].copy_(mean)
     return (lengths - mean).square() * weight

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from stylescan.config import RunConfig
-from stylescan.data.loader import BatchReader
 from stylescan.data.prepared import PreparedDataset
-from stylescan.runtime import peak_memory_mb
-from stylescan.train.objective import build_objective
+from stylescan.runtime import Team, peak_memory_mb
 from stylescan.train.state import build_state
-from stylescan.train.step import StepStats, train_step
+from stylescan.train.step import StepStats, build_setup, train_step
 
 WARM_UP_STEPS = 4
 
@@ -34,26 +32,33 @@ class Cost:
 
 
 def measure_cost(
-    config: RunConfig, dataset: PreparedDataset, *, device: torch.device, steps: int = 20, limit_s: float = 60.0
+    config: RunConfig,
+    dataset: PreparedDataset,
+    *,
+    device: torch.device,
+    steps: int = 20,
+    limit_s: float = 60.0,
+    team: Team | None = None,
 ) -> Cost:
     """Time `steps` real steps after a few to warm up; the networks are thrown away, so the run itself starts fresh.
 
     Nets too large for the machine are timed over fewer steps, at least one, within about `limit_s` seconds. The first
-    timed step holds every lazy phase, so that such a figure errs to the slow side.
+    timed step holds every lazy phase, so that such a figure errs to the slow side. The processes of a `team` call this
+    together, and step together.
     """
-    phases = build_objective(config.objective)
-    state = build_state(config, phases, device=device)
-    reader = BatchReader(dataset, dataset.indices("train"), seed=config.seed)
-    frequencies = torch.from_numpy(reader.class_frequencies()).float()
+    setup = build_setup(config, dataset, dataset.indices("train"), team=team)
+    state = build_state(config, setup.phases, device=device)
     stats = StepStats()
 
     def timed(most: int, seconds: float) -> tuple[int, float]:
         started, done, spent = time.perf_counter(), 0, 0.0
         state.step = 0  # the steps hold their fair share of lazy phases
-        while done < most and (done == 0 or spent < seconds):
-            train_step(state, phases, reader, config, frequencies, stats)
+        enough = False
+        while done < most and not enough:
+            train_step(state, setup, stats)
             _synchronise(device)
             done, spent = done + 1, time.perf_counter() - started
+            enough = setup.team.any(spent >= seconds, device)
         return done, spent
 
     timed(WARM_UP_STEPS, limit_s / 6)

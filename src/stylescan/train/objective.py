@@ -7,7 +7,7 @@ lr * c and beta ** c with c = 1 / (1 + sum 1 / r_i).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Literal
@@ -18,6 +18,7 @@ from torch import Tensor
 from stylescan.config import ObjectiveConfig
 from stylescan.nets.protocols import Discriminator, Generator
 from stylescan.ops.layers import minibatch_group
+from stylescan.runtime import Team
 from stylescan.train.losses import LOSSES, AdversarialLoss, path_length_penalty, r1_penalty
 
 Net = Literal["G", "D"]
@@ -29,6 +30,7 @@ class PhaseBatch:
 
     reals: [N, C, H, W] in [-1, 1]; c_real, c_fake: one-hot [N, K] or None; z: [N, z_dim]; z_mix, crossover: a second
     latent and, an image, the first layer that takes it (num_ws = no mixing); rng: the phase's own generator, for noise.
+    team: the processes that share the global batch of team.size * N images; this is one's part of it.
     """
 
     G: Generator
@@ -42,6 +44,7 @@ class PhaseBatch:
     crossover: Tensor | None
     rng: torch.Generator
     buffers: dict[str, Tensor]
+    team: Team = field(default_factory=Team)
     real_grad: bool = False
     seen: dict[str, Tensor] = field(default_factory=dict)  # detached scores, for the log
 
@@ -50,7 +53,7 @@ class PhaseBatch:
         """Styles [N, num_ws, w_dim], with mixing; G's phases also move the running mean of w."""
         ws = self.G.mapping(self.z, self.c_fake)
         if self.net == "G":
-            self.G.mapping.update_w_avg(ws, self.c_fake)
+            self.G.mapping.update_w_avg(ws, self.c_fake, total=self.team.sum)
         if self.z_mix is None or self.crossover is None:
             return ws
         second = self.G.mapping(self.z_mix, self.c_fake)
@@ -59,7 +62,17 @@ class PhaseBatch:
 
     def synthesise(self, ws: Tensor) -> Tensor:
         """Images [N, C, H, W] with fresh noise."""
-        return self.G.synthesis(ws, noise="random", rng=self.rng)
+        if self.team.size == 1:
+            return self.G.synthesis(ws, noise="random", rng=self.rng)
+        shapes = self.G.synthesis.noise_shapes
+        sizes = [h * w for h, w in shapes]
+        parts = torch.split(self.draw_normal((ws.shape[0], sum(sizes))).to(ws), sizes, dim=1)
+        maps = [part.reshape(-1, 1, h, w) for part, (h, w) in zip(parts, shapes)]
+        return self.G.synthesis(ws, noise=maps)
+
+    def draw_normal(self, shape: Sequence[int]) -> Tensor:
+        """Standard normal numbers of the phase's stream, shape [N, ...]: drawn for the global batch, on the CPU."""
+        return self.team.rows(torch.randn(shape[0] * self.team.size, *shape[1:], generator=self.rng))
 
     @cached_property
     def fake_images(self) -> Tensor:

@@ -14,33 +14,31 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from stylescan.config import RunConfig
 from stylescan.data.prepared import json_hash
-from stylescan.errors import CheckpointError, ConfigError, StylescanError
-from stylescan.files import write_bytes_atomic, write_json_atomic
+from stylescan.errors import CheckpointError, ConfigError
+from stylescan.files import (
+    LOCK_NAME,
+    hold_folder,
+    is_leftover,
+    remove_leftovers,
+    storage_error,
+    write_bytes_atomic,
+    write_json_atomic,
+)
+from stylescan.train.checkpoint import ASIDE, is_good
+
+AGAIN = "repeat the command with --resume: it continues from the last checkpoint, which is unharmed."
 
 
 def config_hash(config: RunConfig) -> str:
     """SHA-256 of the configuration: what a checkpoint must match."""
     return json_hash(config.model_dump(mode="json"))
-
-
-def _lock(handle: IO[str]) -> None:
-    """Take the file for this process until it is closed; OSError where another process has it."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class RunFolder:
@@ -75,23 +73,35 @@ class RunFolder:
         if self.path.is_file():
             raise ConfigError(f"{self.path}: a file, expected a folder", remedy="Choose another --out.")
         # what a start leaves that was killed before its configuration stood
-        begun = {".lock", self.checkpoints.name, self.pictures.name, self.local.name, self.log.name}
-        if self.path.is_dir() and any(item.name not in begun for item in self.path.iterdir()):
+        begun = {LOCK_NAME, self.checkpoints.name, self.pictures.name, self.local.name, self.log.name}
+        if self.path.is_dir() and any(item.name not in begun and not is_leftover(item) for item in self.path.iterdir()):
             raise ConfigError(
                 f"{self.path}: holds other files and no run", remedy="Choose an empty or new folder for --out."
             )
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for this process alone; ConfigError where another one trains here."""
-        with (self.path / ".lock").open("w") as handle:
+        """Hold the folder for this process alone; ConfigError where another one trains here or nothing can be written.
+
+        What a killed process left half written is removed: from now on nobody else writes here.
+        """
+        with ExitStack() as held:
             try:
-                _lock(handle)
-            except OSError:
+                held.enter_context(hold_folder(self.path, ConfigError, doing="training"))
+                self.drop_leftovers()
+            except OSError as problem:
                 raise ConfigError(
-                    f"{self.path}: another process is training here", remedy="Wait for it, or choose another --out."
+                    f"{self.path}: cannot be written ({problem.strerror})",
+                    remedy="Restore permission or space there, or choose another --out.",
                 ) from None
             yield
+
+    def drop_leftovers(self) -> None:
+        """Remove half-written files and checkpoints, which only fill the disk."""
+        for folder in (self.path, self.pictures, self.snapshot):
+            remove_leftovers(folder)
+        for left in self.checkpoints.glob(f".*{ASIDE}"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def checkpoint(self, nimg: int) -> Path:
         """The folder of the checkpoint at `nimg`."""
@@ -99,7 +109,10 @@ class RunFolder:
 
     def remember_data(self, data: Path) -> None:
         """Note where the data lie, so that `evaluate RUN` finds them."""
-        write_json_atomic(self.local, {"data": str(data.resolve())})
+        try:
+            write_json_atomic(self.local, {"data": str(data.resolve())})
+        except OSError as problem:
+            raise storage_error("the run's note of its data", problem, then=AGAIN) from None
 
     def remembered_data(self) -> Path | None:
         """The noted folder of data, or None where none is noted or it is gone."""
@@ -111,25 +124,45 @@ class RunFolder:
 
     def list_checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
-        if not self.checkpoints.is_dir():
+        try:
+            items = sorted(self.checkpoints.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(item for item in self.checkpoints.iterdir() if item.is_dir() and item.name.isdigit())
+        except OSError as problem:
+            raise CheckpointError(
+                f"{self.checkpoints}: cannot be read ({problem.strerror})",
+                remedy="Restore the permission to read it, then repeat the command with --resume.",
+            ) from None
+        return [item for item in items if item.is_dir() and item.name.isdigit()]
+
+    def newest_good(self) -> Path | None:
+        """The newest checkpoint that was written in good health, or None."""
+        return next((folder for folder in reversed(self.list_checkpoints()) if is_good(folder)), None)
 
     def prune(self, *, keep: int, best_nimg: int | None) -> None:
-        """Drop all but the newest `keep` and the best; also what a killed save left behind."""
-        newest = self.list_checkpoints()[-keep:]
-        best = None if best_nimg is None else self.checkpoint(best_nimg)
+        """Drop all but the newest `keep`, the best, and the newest good one; also what a killed save left behind."""
+        kept = {*self.list_checkpoints()[-keep:], self.newest_good()}
+        if best_nimg is not None:
+            kept.add(self.checkpoint(best_nimg))
         for folder in self.list_checkpoints():
-            if folder not in newest and folder != best:
-                shutil.rmtree(folder, ignore_errors=True)
-        for left in self.checkpoints.glob(".*.writing"):
-            shutil.rmtree(left, ignore_errors=True)
+            if folder not in kept:
+                self._drop(folder)
+        self.drop_leftovers()
 
     def drop_after(self, nimg: int) -> None:
-        """Remove torn checkpoints beyond the one resumed from, so that they are written anew."""
+        """Remove the checkpoints beyond the one gone on from, torn or bad ones: they are written anew."""
         for folder in self.list_checkpoints():
             if int(folder.name) > nimg:
-                shutil.rmtree(folder, ignore_errors=True)
+                self._drop(folder)
+
+    def _drop(self, folder: Path) -> None:
+        # renamed first: a removal that is cut short must not leave a torn checkpoint among the whole ones
+        aside = folder.with_name(f".{folder.name}{ASIDE}")
+        try:
+            folder.rename(aside)
+        except OSError:
+            aside = folder
+        shutil.rmtree(aside, ignore_errors=True)
 
     def append_log(self, line: dict[str, Any]) -> None:
         """Add one JSON line."""
@@ -137,16 +170,17 @@ class RunFolder:
             with self.log.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line, allow_nan=True) + "\n")
         except OSError as problem:
-            raise StylescanError(
-                f"{self.log}: cannot be written ({problem.strerror})",
-                remedy="Free space or restore permission, then repeat the command with --resume.",
-            ) from None
+            raise storage_error("the log", problem, then=AGAIN) from None
 
     def cut_log(self, nimg: int) -> None:
         """Drop the lines beyond `nimg` (and a torn last one): the resumed run writes them again."""
-        if self.log.is_file():
-            kept = [json.dumps(line) + "\n" for line in read_log(self.log) if line.get("nimg", 0) <= nimg]
+        if not self.log.is_file():
+            return
+        kept = [json.dumps(line) + "\n" for line in read_log(self.log) if line.get("nimg", 0) <= nimg]
+        try:
             write_bytes_atomic(self.log, "".join(kept).encode())
+        except OSError as problem:
+            raise storage_error("the log", problem, then=AGAIN) from None
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

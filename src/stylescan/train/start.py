@@ -9,8 +9,8 @@ import torch
 
 from stylescan.config import DataFingerprint, RunConfig, merge, read_config, validate_config
 from stylescan.data.prepared import PreparedDataset
-from stylescan.errors import ConfigError
-from stylescan.train.measure import measure_cost
+from stylescan.runtime import Team
+from stylescan.train.measure import Cost, measure_cost
 from stylescan.train.run_folder import RunFolder, require_same
 
 
@@ -55,22 +55,50 @@ def resumed_config(
 def freeze_minutes(
     minutes: float,
     build: Callable[[float | None], RunConfig],
-    dataset: PreparedDataset,
     *,
-    device: torch.device,
+    cost: Callable[[RunConfig], Cost],
     score_seconds: Callable[[RunConfig], float],
 ) -> RunConfig:
-    """The configuration whose length fills `minutes` on this machine: up to 20 steps are timed, then it is fixed.
+    """The configuration whose length fills `minutes` (> 0) on this machine: some steps are timed, then it is fixed.
 
-    build: a function of total_kimg (None: the preset's own); score_seconds: time of one score on `select`.
+    build: a function of total_kimg (None: the preset's own); cost: what a step takes (`measure_cost`); score_seconds:
+    time of one score on `select`.
     """
-    if not minutes > 0:
-        raise ConfigError(f"--minutes {minutes:g}: expected more than 0", remedy="Give for instance --minutes 20.")
     config = build(None)
-    seconds = measure_cost(config, dataset, device=device).seconds_per_image
+    seconds = cost(config).seconds_per_image
     train = config.train
     scores = round(train.total_kimg / train.score_kimg) if train.score_kimg else 0
     left = max(minutes * 60 - scores * score_seconds(config), minutes * 30)
     # a few per cent for grids, checkpoints and curves
     kimg = 0.96 * left / seconds / 1000
     return build(max(round(kimg, 3), train.batch / 1000))
+
+
+# How the leader of several processes tells the others what comes next; alone, the first only measures, the rest is free.
+
+
+def lead_measurement(config: RunConfig, dataset: PreparedDataset, team: Team, device: torch.device) -> Cost:
+    """Measure `config` with all processes of the team stepping together."""
+    team.share({"measure": config.model_dump(mode="json")}, device)
+    return measure_cost(config, dataset, device=device, team=team)
+
+
+def lead_run(config: RunConfig, team: Team, device: torch.device) -> None:
+    """Let the others build their Trainer of `config`; the leader's own follows."""
+    team.share({"run": config.model_dump(mode="json")}, device)
+
+
+def lead_nothing(team: Team, device: torch.device) -> None:
+    """Send the others home."""
+    team.share({}, device)
+    team.disband()
+
+
+def follow_leader(dataset: PreparedDataset, team: Team, device: torch.device) -> RunConfig | None:
+    """Take part in measurements until the leader names the run to train, or None where there is none."""
+    while True:
+        order = team.share(None, device)
+        if "measure" in order:
+            measure_cost(validate_config(order["measure"], source="leader"), dataset, device=device, team=team)
+            continue
+        return validate_config(order["run"], source="leader") if "run" in order else None

@@ -4,16 +4,43 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from stylescan.config import RunConfig
-from stylescan.data.loader import BatchReader
+from stylescan.data.loader import BatchReader, ImageSource
+from stylescan.errors import ConfigError
 from stylescan.nets.protocols import one_hot
 from stylescan.randomness import torch_generator
+from stylescan.runtime import Team
 from stylescan.train.ema import ema_beta, update_ema
-from stylescan.train.objective import Phase, PhaseBatch
+from stylescan.train.objective import Phase, PhaseBatch, build_objective
 from stylescan.train.state import TrainState
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What stays the same from step to step. frequencies: [K] training share of each class."""
+
+    config: RunConfig
+    phases: tuple[Phase, ...]
+    reader: BatchReader
+    frequencies: Tensor
+    team: Team
+
+
+def build_setup(config: RunConfig, dataset: ImageSource, indices: np.ndarray, *, team: Team | None = None) -> Setup:
+    """The setup of a run over the images `indices` of `dataset`; ConfigError where the team cannot share the batch."""
+    team = team or Team()
+    if config.train.batch % team.size:
+        raise ConfigError(
+            f"train.batch {config.train.batch}: cannot be shared equally by {team.size} processes",
+            remedy=f"Give for instance --set train.batch={-(-config.train.batch // team.size) * team.size}.",
+        )
+    reader = BatchReader(dataset, indices, seed=config.seed)
+    frequencies = torch.from_numpy(reader.class_frequencies()).float()
+    return Setup(config, build_objective(config.objective), reader, frequencies, team)
 
 
 @dataclass
@@ -29,42 +56,56 @@ class StepStats:
         self.sums[name] = self.sums[name] + mean if name in self.sums else mean
         self.counts[name] = self.counts.get(name, 0) + 1
 
-    def take(self) -> dict[str, float]:
-        """The means since the last call."""
+    def take(self, team: Team) -> dict[str, float]:
+        """The means since the last call, over all processes."""
+        team.mean_(self.sums.values())
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, {}
         return means
 
 
-def draw_phase(
-    state: TrainState, phase: Phase, config: RunConfig, frequencies: Tensor, reals: Tensor, c_real: Tensor | None
-) -> PhaseBatch:
-    """The phase's latents, classes and mixing, from a stream of its own at this position."""
-    n = reals.shape[0] // phase.shrink or 1
+def phase_batch(batch: int, phase: Phase, team: Team) -> int:
+    """Images of a global batch that `phase` takes: a share of it, the same number in every process, at least one."""
+    return max(batch // phase.shrink // team.size, 1) * team.size
+
+
+def draw_phase(state: TrainState, phase: Phase, setup: Setup, reals: Tensor, c_real: Tensor | None) -> PhaseBatch:
+    """The phase's latents, classes and mixing, from a stream of its own at this position.
+
+    They are drawn for the global batch, of which this process keeps its rows; reals and c_real are its rows already.
+    """
+    config, team = setup.config, setup.team
+    n = phase_batch(config.train.batch, phase, team)
     rng = torch_generator(config.seed, phase.name, state.nimg)
     spec, device = state.G.spec, reals.device
     z, z_mix = torch.randn(2, n, spec.z_dim, generator=rng)
     c_fake = None
     if spec.num_classes:
-        drawn = torch.multinomial(frequencies, n, replacement=True, generator=rng)
+        drawn = torch.multinomial(setup.frequencies, n, replacement=True, generator=rng)
         c_fake = one_hot(drawn.tolist(), spec.num_classes)
     mixing, crossover = config.objective.mixing, None
     if mixing > 0:
         crossover = torch.randint(1, max(state.G.num_ws, 2), (n,), generator=rng)
         mixed = torch.rand(n, generator=rng) < mixing
-        crossover = torch.where(mixed, crossover, state.G.num_ws).to(device)
+        crossover = torch.where(mixed, crossover, state.G.num_ws)
+
+    def mine(x: Tensor | None) -> Tensor | None:
+        return None if x is None else team.rows(x).to(device)
+
+    local = n // team.size
     return PhaseBatch(
         G=state.G,
         D=state.D,
         net=phase.net,
-        reals=reals[:n],
-        c_real=None if c_real is None else c_real[:n],
-        z=z.to(device),
-        c_fake=None if c_fake is None else c_fake.to(device),
-        z_mix=z_mix.to(device) if mixing > 0 else None,
-        crossover=crossover,
+        reals=reals[:local],
+        c_real=None if c_real is None else c_real[:local],
+        z=team.rows(z).to(device),
+        c_fake=mine(c_fake),
+        z_mix=mine(z_mix) if mixing > 0 else None,
+        crossover=mine(crossover),
         rng=rng,
         buffers=state.buffers,
+        team=team,
         real_grad=phase.real_grad,
     )
 
@@ -77,6 +118,7 @@ def run_phase(state: TrainState, phase: Phase, batch: PhaseBatch, stats: StepSta
     other.requires_grad_(False)
     losses = [(term.name, term.value(batch)) for term in phase.terms]
     sum((values.mean() for _, values in losses), torch.zeros([])).mul(phase.gain).backward()  # type: ignore[no-untyped-call]
+    batch.team.mean_(p.grad for p in net.parameters() if p.grad is not None)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     for name, values in losses:
@@ -87,23 +129,17 @@ def run_phase(state: TrainState, phase: Phase, batch: PhaseBatch, stats: StepSta
             stats.add(f"sign_{name}", scores.sign())
 
 
-def train_step(
-    state: TrainState,
-    phases: tuple[Phase, ...],
-    reader: BatchReader,
-    config: RunConfig,
-    frequencies: Tensor,
-    stats: StepStats,
-) -> None:
+def train_step(state: TrainState, setup: Setup, stats: StepStats) -> None:
     """Run every due phase on the batch at `state.nimg`, update G_ema, and move the position."""
+    config, team = setup.config, setup.team
     batch_size = config.train.batch
     device = next(state.G.parameters()).device
-    images, labels = reader.batch(state.nimg, batch_size)
+    images, labels = setup.reader.batch(state.nimg, batch_size, part=(team.rank, team.size))
     c = one_hot(labels.tolist(), state.G.spec.num_classes)
     reals, c_real = images.to(device), None if c is None else c.to(device)
-    for phase in phases:
+    for phase in setup.phases:
         if state.step % phase.interval == 0:
-            run_phase(state, phase, draw_phase(state, phase, config, frequencies, reals, c_real), stats)
+            run_phase(state, phase, draw_phase(state, phase, setup, reals, c_real), stats)
     state.step += 1
     state.nimg += batch_size
     beta = ema_beta(
