@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stylescan.config import DataFingerprint, RunConfig, known_keys, parse_overrides, read_config, write_config
 from stylescan.errors import ConfigError
-from stylescan.presets import PRESETS, build_config, resolve_name
+from stylescan.presets import PRESETS, Machine, build_config, resolve_name
 from stylescan.train.ema import ema_beta
 from stylescan.train.run_folder import config_hash
 
@@ -22,27 +22,80 @@ def data(resolution: int = 64, classes: tuple[str, ...] = ("a", "b")) -> DataFin
     )  # fmt: skip
 
 
-@given(st.sampled_from(sorted(PRESETS)), st.sampled_from([16, 64, 256, 1024]), st.floats(0.01, 1e5))
-def test_every_preset_fits_any_data_and_length(name: str, resolution: int, kimg: float) -> None:
-    config = build_config(name, data(resolution), kimg=kimg)
+@given(
+    st.sampled_from(sorted(PRESETS)),
+    st.sampled_from([16, 64, 256, 1024]),
+    st.floats(0.01, 1e5),
+    st.builds(Machine, st.sampled_from(["cpu", "cuda"]), st.integers(1, 16)),
+)
+def test_every_preset_fits_any_data_length_and_machine(
+    name: str, resolution: int, kimg: float, machine: Machine
+) -> None:
+    config = build_config(name, data(resolution), kimg=kimg, machine=machine)
     assert config.spec.resolution == resolution
     assert config.spec.num_classes == 2
     assert config.train.total_kimg == kimg
     assert config.train.checkpoint_kimg <= max(kimg, 0.001)
 
 
-def test_standard_is_the_published_auto_row() -> None:
-    config = build_config("standard", data(256))
-    assert (config.train.batch, config.train.lr, config.model.channel_base) == (16, 0.0025, 16384)
-    assert config.objective.r1_gamma == pytest.approx(0.0002 * 256**2 / 16)
-    assert config.train.ema_half_life_kimg == pytest.approx(16 * 10 / 32)
+@pytest.mark.parametrize(
+    ("resolution", "devices", "batch", "group", "channel_base", "lr"),
+    [
+        (64, 1, 32, 4, 16384, 0.0025),
+        (256, 1, 16, 4, 16384, 0.0025),
+        (256, 8, 64, 4, 16384, 0.0025),
+        (512, 2, 16, 4, 32768, 0.0025),
+        (1024, 1, 4, 4, 32768, 0.002),
+        (1024, 64, 64, 1, 32768, 0.002),
+    ],
+)
+def test_auto_on_gpus_is_the_published_row(
+    resolution: int, devices: int, batch: int, group: int, channel_base: int, lr: float
+) -> None:
+    config = build_config("auto", data(resolution), machine=Machine("cuda", devices))
+    assert (config.train.batch, config.model.mbstd_group) == (batch, group)
+    assert (config.model.channel_base, config.train.lr) == (channel_base, lr)
+    assert config.objective.r1_gamma == pytest.approx(0.0002 * resolution**2 / batch)
+    assert config.train.ema_half_life_kimg == pytest.approx(batch * 10 / 32)
+    assert config.augment.mode == "ada"
 
 
-def test_auto_depends_on_the_device() -> None:
-    assert (resolve_name("auto", device="cpu"), resolve_name("auto", device="cuda")) == ("small", "standard")
+def test_auto_on_a_cpu_is_small_by_another_name() -> None:
+    auto, small = (build_config(name, data(128)) for name in ("auto", "small"))
+    assert auto == small.model_copy(update={"preset": "auto"})
     with pytest.raises(ConfigError, match="smal: unknown preset") as problem:
-        resolve_name("smal", device="cpu")
+        resolve_name("smal")
     assert "Did you mean small?" in problem.value.remedy
+
+
+def test_auto_trains_longer_on_larger_sets_within_bounds() -> None:
+    lengths = [
+        build_config("auto", data().model_copy(update={"train_images": n}), machine=Machine("cuda")).train.total_kimg
+        for n in (10, 300, 1000, 4000, 10**6)
+    ]
+    assert lengths == [1000, 1500, 5000, 20000, 25000]
+
+
+@pytest.mark.parametrize(("size", "gamma", "channel_base"), [(256, 1.0, 16384), (512, 0.5, 32768)])
+def test_paper_rows_keep_their_numbers_and_say_what_they_scale(size: int, gamma: float, channel_base: int) -> None:
+    name = f"paper{size}"
+    config = build_config(name, data(size), machine=Machine("cuda", 8))
+    assert (config.train.batch, config.model.mbstd_group, config.model.mapping_layers) == (64, 8, 8)
+    assert (config.train.ema_half_life_kimg, config.train.ema_rampup) == (20.0, None)
+    assert (config.objective.r1_gamma, config.model.channel_base) == (gamma, channel_base)
+    assert PRESETS[name].remarks(data(size)) == []
+    assert build_config(name, data(size // 2)).objective.r1_gamma == pytest.approx(gamma / 4)
+    (remark,) = PRESETS[name].remarks(data(size // 2))
+    assert f"the images have {size // 2}" in remark
+
+
+def test_few_images_and_scarce_classes_are_named() -> None:
+    poor = data().model_copy(update={"train_images": 300, "class_images": (280, 20)})
+    for name in ("auto", "small", "paper256"):
+        words = " ".join(PRESETS[name].remarks(poor))
+        assert "300 training images are few" in words
+        assert "b (20)" in words
+        assert "a (280)" not in words
 
 
 def test_overrides_win_and_survive_the_file(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class DataFingerprint(_Frozen):
     channels: int
     bits: int
     class_names: tuple[str, ...] = ()
+    class_images: tuple[int, ...] = ()
     train_images: int
     select_images: int
     holdout_images: int
@@ -219,10 +220,14 @@ def validate_config(values: Mapping[str, Any], *, source: str) -> RunConfig:
         raise ConfigError(f"{source}, {key}: {first['msg']}{found}", remedy="Correct the value.") from None
 
 
-def write_config(path: Path, config: RunConfig) -> None:
+def config_yaml(config: RunConfig) -> str:
     """The resolved configuration as YAML."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    write_bytes_atomic(path, text.encode())
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def write_config(path: Path, config: RunConfig) -> None:
+    """The resolved configuration in a file."""
+    write_bytes_atomic(path, config_yaml(config).encode())
 
 
 def read_config(path: Path) -> RunConfig:

@@ -155,6 +155,8 @@ class Trainer:
 
     def _log(self, images_per_s: float) -> None:
         means = self.stats.take(self.team)
+        if self.setup.operations:
+            means["augment_p"] = self.state.ada.p
         self._check_finite(means)
         self.latest = {**self.latest, **means}  # the last score stays in sight
         if self.team.leader:

@@ -22,6 +22,7 @@ from stylescan.runtime import Team
 from stylescan.train.losses import LOSSES, AdversarialLoss, path_length_penalty, r1_penalty
 
 Net = Literal["G", "D"]
+Kind = Literal["fake", "real"]
 
 
 @dataclass
@@ -30,7 +31,8 @@ class PhaseBatch:
 
     reals: [N, C, H, W] in [-1, 1]; c_real, c_fake: one-hot [N, K] or None; z: [N, z_dim]; z_mix, crossover: a second
     latent and, an image, the first layer that takes it (num_ws = no mixing); rng: the phase's own generator, for noise.
-    team: the processes that share the global batch of team.size * N images; this is one's part of it.
+    team: the processes that share the global batch of team.size * N images; this is one's part of it. augment: what
+    becomes of the images ("fake" or "real") before D sees them.
     """
 
     G: Generator
@@ -45,6 +47,7 @@ class PhaseBatch:
     rng: torch.Generator
     buffers: dict[str, Tensor]
     team: Team = field(default_factory=Team)
+    augment: Callable[[Tensor, Kind], Tensor] = lambda images, kind: images
     real_grad: bool = False
     seen: dict[str, Tensor] = field(default_factory=dict)  # detached scores, for the log
 
@@ -82,8 +85,18 @@ class PhaseBatch:
 
     @cached_property
     def real_images(self) -> Tensor:
-        """Reals; requiring grad where a term differentiates by them."""
+        """Reals; requiring grad where a term differentiates by them (by the images as they are, before `augment`)."""
         return self.reals.detach().requires_grad_() if self.real_grad else self.reals
+
+    @cached_property
+    def shown_fakes(self) -> Tensor:
+        """Fakes as D sees them."""
+        return self.augment(self.fake_images, "fake")
+
+    @cached_property
+    def shown_reals(self) -> Tensor:
+        """Reals as D sees them."""
+        return self.augment(self.real_images, "real")
 
     @cached_property
     def _paired_scores(self) -> tuple[Tensor, Tensor]:
@@ -92,7 +105,7 @@ class PhaseBatch:
         Fakes and reals alternate, and the group is that of a single batch, so that D's minibatch statistics never mix
         the two kinds.
         """
-        images = torch.stack([self.fake_images, self.real_images], dim=1).flatten(0, 1)  # [2N, C, H, W]
+        images = torch.stack([self.shown_fakes, self.shown_reals], dim=1).flatten(0, 1)  # [2N, C, H, W]
         c = None
         if self.c_fake is not None and self.c_real is not None:
             c = torch.stack([self.c_fake, self.c_real], dim=1).flatten(0, 1)
@@ -108,14 +121,14 @@ class PhaseBatch:
     @cached_property
     def fake_scores(self) -> Tensor:
         """D's scores of the fakes [N]."""
-        scores: Tensor = self._paired_scores[0] if self._pairs else self.D(self.fake_images, self.c_fake)
+        scores: Tensor = self._paired_scores[0] if self._pairs else self.D(self.shown_fakes, self.c_fake)
         self.seen["fake"] = scores.detach()
         return scores
 
     @cached_property
     def real_scores(self) -> Tensor:
         """D's scores of the reals [N]."""
-        scores: Tensor = self._paired_scores[1] if self._pairs else self.D(self.real_images, self.c_real)
+        scores: Tensor = self._paired_scores[1] if self._pairs else self.D(self.shown_reals, self.c_real)
         self.seen["real"] = scores.detach()
         return scores
 

@@ -17,6 +17,7 @@ from stylescan.train.run_folder import RunFolder, require_same
 def fingerprint(dataset: PreparedDataset) -> DataFingerprint:
     """What a preset may depend on."""
     count = {split: len(dataset.indices(split)) for split in ("train", "select", "holdout")}
+    train = dataset.indices("train")
     return DataFingerprint(
         content_hash=dataset.content_hash,
         preparation_hash=dataset.preparation_hash,
@@ -24,6 +25,7 @@ def fingerprint(dataset: PreparedDataset) -> DataFingerprint:
         channels=dataset.channels,
         bits=dataset.bits,
         class_names=dataset.class_names,
+        class_images=tuple(int((dataset.labels[train] == k).sum()) for k in range(dataset.num_classes)),
         train_images=count["train"],
         select_images=count["select"],
         holdout_images=count["holdout"],

@@ -13,6 +13,7 @@ from stylescan.config import RunConfig
 from stylescan.errors import CheckpointError
 from stylescan.nets.build import build_discriminator, build_generator
 from stylescan.nets.protocols import Discriminator, Generator
+from stylescan.train.ada import Ada, new_buffers
 from stylescan.train.objective import Net, Phase, lazy_correction
 
 
@@ -28,7 +29,7 @@ class Progress:
 
 @dataclass
 class TrainState:
-    """Networks, average, optimisers, objective buffers and position.
+    """Networks, average, optimisers, objective buffers (path length, augmentation) and position.
 
     `tensors` and `numbers` list everything; what is not listed there does not survive a resume.
     """
@@ -39,6 +40,7 @@ class TrainState:
     opt_G: torch.optim.Adam
     opt_D: torch.optim.Adam
     buffers: dict[str, Tensor]
+    ada: Ada
     progress: Progress = field(default_factory=Progress)
 
     @property
@@ -120,13 +122,15 @@ def build_state(config: RunConfig, phases: tuple[Phase, ...], *, device: torch.d
     G = build_generator(config.spec, seed=config.seed).to(device)
     D = build_discriminator(config.spec, seed=config.seed).to(device)
     G_ema = copy.deepcopy(G).requires_grad_(False).eval()
+    buffers = {"pl_mean": torch.zeros([], device=device), **new_buffers(config.augment, device=device)}
     return TrainState(
         G=G,
         D=D,
         G_ema=G_ema,
         opt_G=build_optimiser(G, "G", config, phases),
         opt_D=build_optimiser(D, "D", config, phases),
-        buffers={"pl_mean": torch.zeros([], device=device)},
+        buffers=buffers,
+        ada=Ada(config.augment, config.train.total_kimg, buffers),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,25 +15,34 @@ from stylescan.errors import ConfigError
 from stylescan.nets.protocols import one_hot
 from stylescan.randomness import torch_generator
 from stylescan.runtime import Team
+from stylescan.train.ada import check_augment
+from stylescan.train.augment import augment, draw
 from stylescan.train.ema import ema_beta, update_ema
-from stylescan.train.objective import Phase, PhaseBatch, build_objective
+from stylescan.train.lawful import lawful_operations
+from stylescan.train.objective import Kind, Phase, PhaseBatch, build_objective
 from stylescan.train.state import TrainState
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What stays the same from step to step. frequencies: [K] training share of each class."""
+    """What stays the same from step to step.
+
+    frequencies: [K] training share of each class; operations: lawful augmentations, none where the mode is none.
+    """
 
     config: RunConfig
     phases: tuple[Phase, ...]
     reader: BatchReader
     frequencies: Tensor
     team: Team
+    operations: tuple[str, ...]
 
 
 def build_setup(config: RunConfig, dataset: ImageSource, indices: np.ndarray, *, team: Team | None = None) -> Setup:
-    """The setup of a run over the images `indices` of `dataset`; ConfigError where the team cannot share the batch."""
+    """The setup of a run over the images `indices` of `dataset`; ConfigError where the team cannot share the batch
+    or the augmentation cannot work."""
     team = team or Team()
+    check_augment(config)
     if config.train.batch % team.size:
         raise ConfigError(
             f"train.batch {config.train.batch}: cannot be shared equally by {team.size} processes",
@@ -40,7 +50,9 @@ def build_setup(config: RunConfig, dataset: ImageSource, indices: np.ndarray, *,
         )
     reader = BatchReader(dataset, indices, seed=config.seed)
     frequencies = torch.from_numpy(reader.class_frequencies()).float()
-    return Setup(config, build_objective(config.objective), reader, frequencies, team)
+    lawful = lawful_operations(config.data, config.augment.leave_out)
+    operations = () if config.augment.mode == "none" else lawful.allowed
+    return Setup(config, build_objective(config.objective), reader, frequencies, team, operations)
 
 
 @dataclass
@@ -106,8 +118,19 @@ def draw_phase(state: TrainState, phase: Phase, setup: Setup, reals: Tensor, c_r
         rng=rng,
         buffers=state.buffers,
         team=team,
+        augment=_augmentation(state, phase, setup, n),
         real_grad=phase.real_grad,
     )
+
+
+def _augmentation(state: TrainState, phase: Phase, setup: Setup, n: int) -> Callable[[Tensor, Kind], Tensor]:
+    """This moment's augmentation of a global batch of n, from a stream of its own, so that p changes no other draw."""
+    if not setup.operations:
+        return lambda images, kind: images
+    p, mine = state.ada.p, setup.team.rows(torch.arange(n))
+    rng = torch_generator(setup.config.seed, f"{phase.name}/augment", state.nimg)
+    numbers = {kind: draw(n, setup.operations, rng).slice(mine) for kind in ("fake", "real")}
+    return lambda images, kind: augment(images, numbers[kind], p)
 
 
 def run_phase(state: TrainState, phase: Phase, batch: PhaseBatch, stats: StepStats) -> None:
@@ -124,6 +147,9 @@ def run_phase(state: TrainState, phase: Phase, batch: PhaseBatch, stats: StepSta
     for name, values in losses:
         stats.add(name, values)
     if phase.name == "D_main":
+        if state.ada.adapts:
+            signs = batch.seen["real"].sign().sum()
+            state.ada.observe(batch.team.sum(signs), len(batch.reals) * batch.team.size)
         for name, scores in batch.seen.items():
             stats.add(f"score_{name}", scores)
             stats.add(f"sign_{name}", scores.sign())
@@ -142,6 +168,7 @@ def train_step(state: TrainState, setup: Setup, stats: StepStats) -> None:
             run_phase(state, phase, draw_phase(state, phase, setup, reals, c_real), stats)
     state.step += 1
     state.nimg += batch_size
+    state.ada.update(state.step, state.nimg, batch_size)
     beta = ema_beta(
         batch=batch_size,
         nimg=state.nimg,

@@ -1,0 +1,316 @@
+"""Watches over a run: what has gone wrong, since which step, and what is to be done about it.
+
+The loop measures, `HealthMonitor` judges and remembers. It sees plain numbers at log lines, weight checks and scores;
+its memory (`state`) belongs in the checkpoint, so that a resumed run is judged as the unbroken one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stylescan.config import Action, HealthConfig
+from stylescan.data.prepared import PreparedDataset, to_unit_range
+from stylescan.errors import StylescanError
+from stylescan.nets.protocols import Discriminator, Generator, one_hot
+from stylescan.train.pictures import fake_images
+
+Watch = Literal["nan", "divergence", "collapse", "overfitting", "augment_ceiling"]
+
+# A logistic loss is about |score| on the wrong side; healthy runs stay below 15 even where a line holds one step.
+MAX_LOSS = 1e3
+# Penalties are squares, and a path length's first ones are large, because its running mean starts at 0.
+MAX_PENALTY = 1e5
+PENALTIES = ("r1_penalty", "r2_penalty", "pl_penalty", "gradient_penalty")
+# Adam moves a weight by about lr a step: at lr .0025 a random walk of 25 Mimg makes a unit weight 2 or 3, never 100.
+MAX_GROWTH = 100.0
+# The logistic loss fixes D's zero, and healthy signs of reals lie from 0 to 1; one line of a few images may fall below.
+WRONG_SIGN = -0.5
+SIZE_LINES, SIGN_LINES, CEILING_LINES = 2, 5, 10
+SIGN_IMAGES = 1000  # ... and five lines of one step each prove nothing, so the fault must also last for so many images
+# Share of the real images' diversity: fakes of a sound run have .5 to 1, a collapsed one's differ by noise maps alone.
+COLLAPSED, LEARNED, COLLAPSE_SCORES = 0.15, 0.3, 2
+# r_v is 0 where D scores unseen reals as training ones, 1 where it takes them for fakes.
+OVERFIT, OVERFIT_SCORES, OVERFIT_MARGIN = 0.6, 2, 0.2
+PROBE_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something went wrong: by which watch, at which step, in words, what helps, and the configured action."""
+
+    watch: Watch
+    step: int
+    message: str
+    remedy: str
+    action: Action
+
+
+def decide(
+    findings: Iterable[Finding], rolled_back: int, config: HealthConfig
+) -> Literal["go on", "roll_back", "stop"]:
+    """The gravest action among the findings; a roll back beyond `config.roll_backs` becomes a stop."""
+    actions = {finding.action for finding in findings}
+    if "stop" in actions or ("roll_back" in actions and rolled_back >= config.roll_backs):
+        return "stop"
+    return "roll_back" if "roll_back" in actions else "go on"
+
+
+def stop_error(findings: Sequence[Finding], rolled_back: int) -> StylescanError:
+    """What the run ends with: the gravest finding, its step and remedy."""
+    grave = [finding for finding in findings if finding.action in ("stop", "roll_back")]
+    times = f", after {rolled_back} roll back{'s' * (rolled_back > 1)}" if rolled_back else ""
+    return StylescanError(
+        f"training stopped at step {grave[0].step}{times}: {grave[0].message}",
+        remedy=f"{grave[0].remedy} The checkpoints and the snapshot made before are unharmed.",
+    )
+
+
+class HealthMonitor:
+    """Judges what it is told; returns findings that are new, and the same one again only after it had gone away.
+
+    Parameters: config: what to do about each watch ('ignore' switches it off); total_nimg: length of the run;
+    p_max: bound of adaptive augmentation, None where it is not adaptive.
+    """
+
+    def __init__(self, config: HealthConfig, total_nimg: int, *, p_max: float | None = None) -> None:
+        self.config = config
+        self.total_nimg = total_nimg
+        self.p_max = p_max
+        self._memory: dict[str, float] = {}
+
+    def state(self) -> dict[str, float]:
+        """All that the monitor remembers, for the checkpoint."""
+        return dict(self._memory)
+
+    def load_state(self, state: Mapping[str, float]) -> None:
+        """Put back what `state` gave."""
+        self._memory = dict(state)
+
+    @property
+    def good(self) -> bool:
+        """Whether a checkpoint of this moment is one to roll back to: nothing grave stands or is half way to it."""
+        return not any(key.startswith(("near/nan", "near/divergence", "near/collapse")) for key in self._memory)
+
+    def on_log(
+        self, step: int, nimg: int, means: Mapping[str, float], *, first_bad: int | None = None
+    ) -> list[Finding]:
+        """Judge a log line's means, by the names of terms and scores, `augment_p` among them.
+
+        first_bad: the first step with a loss that is not finite, where `FirstBadStep` knows it.
+        """
+        last, self._memory["last_line"] = int(self._memory.get("last_line", 0)), float(step)
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
+        when = f"first at step {first_bad}" if first_bad is not None else f"first between steps {last + 1} and {step}"
+        text = f"not finite: {', '.join(f'{name} is {means[name]}' for name in bad)}, {when}"
+        found = self._judge("nan", "loss", bool(bad), step if first_bad is None else first_bad, nimg, text)
+        if bad:
+            return found
+        large = [n for n, v in means.items() if abs(v) > (MAX_PENALTY if n in PENALTIES else MAX_LOSS)]
+        text = f"{', '.join(f'{name} {means[name]:.4g}' for name in large)} in {SIZE_LINES} log lines running"
+        found += self._judge("divergence", "size", bool(large), step, nimg, text, times=SIZE_LINES)
+        sign = means.get("sign_real", 0.0)
+        found += self._judge(
+            "divergence", "sign", sign < WRONG_SIGN, step, nimg,
+            f"D takes training images for fakes (mean sign of their scores {sign:.2f}) "
+            f"since step {int(self._memory.get('since/divergence/sign', step))}",
+            times=SIGN_LINES, images=min(SIGN_IMAGES, self.total_nimg // 20),
+        )  # fmt: skip
+        p = means.get("augment_p", 0.0)
+        at_ceiling = self.p_max is not None and p >= self.p_max - 1e-3
+        text = f"augmentation has stood at its bound, p = {p:.3f}, for {CEILING_LINES} log lines"
+        return found + self._judge("augment_ceiling", "", at_ceiling, step, nimg, text, times=CEILING_LINES)
+
+    def on_weights(self, step: int, nimg: int, facts: Mapping[str, Mapping[str, float]]) -> list[Finding]:
+        """Judge the nets' weights, {net: weight_facts(net)}; a tensor seen first is taken as its start."""
+        rms = {f"{net}.{name}": value for net, tensors in facts.items() for name, value in tensors.items()}
+        bad = [name for name, value in rms.items() if not math.isfinite(value)]
+        text = f"{bad[0]} and {len(bad) - 1} other weight tensors are not finite" if bad else ""
+        found = self._judge("nan", "weights", bool(bad), step, nimg, text)
+        if bad:
+            return found
+        # biases start at 0, hence the floor
+        growth = {n: v / max(self._memory.setdefault(f"start/{n}", v), 1.0) for n, v in rms.items()}
+        worst = max(growth, key=growth.__getitem__, default="")
+        text = f"{worst} has root mean square {rms.get(worst, 0):.4g}, {growth.get(worst, 0):.0f} times its start"
+        return found + self._judge("divergence", "weights", growth.get(worst, 0) > MAX_GROWTH, step, nimg, text)
+
+    def on_score(self, step: int, nimg: int, probed: Probed, *, kid: float | None = None) -> list[Finding]:
+        """Judge the fakes' diversity and D's scores of seen and unseen reals; `kid` only makes the words exact."""
+        found: list[Finding] = []
+        if probed.diversity is not None:
+            # an untrained generator's images differ too, by twice as much as scans: early ones prove nothing
+            if probed.diversity >= LEARNED and nimg >= self.total_nimg / 20:
+                self._memory["learned"] = 1.0
+            wrong = probed.diversity < COLLAPSED and ("learned" in self._memory or nimg >= self.total_nimg / 4)
+            text = (
+                f"fakes have {probed.diversity:.0%} of the real images' diversity at {COLLAPSE_SCORES} scores running"
+            )
+            found += self._judge("collapse", "", wrong, step, nimg, text, times=COLLAPSE_SCORES)
+        if kid is not None and math.isfinite(kid):
+            better = kid < self._memory.get("best_kid", math.inf)
+            self._memory["stale_scores"] = 0.0 if better else self._memory.get("stale_scores", 0.0) + 1
+            self._memory["best_kid"] = min(kid, self._memory.get("best_kid", math.inf))
+        if probed.overfitting is not None:
+            stale = int(self._memory.get("stale_scores", 0.0))
+            trend = f"KID has not improved for {stale} scores" if stale else "KID still improves"
+            text = f"D tells training images from unseen ones (r_v {probed.overfitting:.2f} of 1; {trend})"
+            wrong = probed.overfitting > OVERFIT
+            found += self._judge("overfitting", "", wrong, step, nimg, text, times=OVERFIT_SCORES)
+        return found
+
+    def _judge(
+        self, watch: Watch, kind: str, wrong: bool, step: int, nimg: int, text: str, *, times: int = 1, images: int = 0
+    ) -> list[Finding]:
+        """Count how often and for how many images a fault was seen; a finding at the moment both are enough."""
+        action: Action = getattr(self.config, watch)
+        if action == "ignore":
+            return []
+        memory, key = self._memory, f"{watch}/{kind}"
+        if not wrong:
+            for part in ("count", "near", "from", "since", "told"):
+                memory.pop(f"{part}/{key}", None)
+            return []
+        memory[f"count/{key}"] = memory.get(f"count/{key}", 0.0) + 1
+        if memory[f"count/{key}"] * 2 >= times:
+            memory[f"near/{key}"] = 1.0
+        memory.setdefault(f"since/{key}", float(step))
+        began = memory.setdefault(f"from/{key}", float(nimg))
+        if memory[f"count/{key}"] < times or nimg - began < images or f"told/{key}" in memory:
+            return []
+        memory[f"told/{key}"] = 1.0
+        return [Finding(watch, step, text, REMEDIES[watch], action)]
+
+
+REMEDIES: dict[Watch, str] = {
+    "nan": "Start a new run with half the train.lr or four times the objective.r1_gamma.",
+    "divergence": "Start a new run with half the train.lr or four times the objective.r1_gamma.",
+    "collapse": "Start a new run with a larger train.batch or objective.r1_gamma, or from another model (--init).",
+    "overfitting": "More subjects help most; else augment.mode=ada, a start from another model (--init), or fewer kimg. "
+    "RUN/snapshot is the best on select, so nothing is lost.",
+    "augment_ceiling": "The set is small for these nets: add subjects, start from another model (--init), or take "
+    "narrower nets (model.channel_max).",
+}
+
+
+class FirstBadStep:
+    """The first step whose losses are not finite, kept on the device: noting it waits for nothing."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._step = torch.full([], -1, dtype=torch.int64, device=device)
+
+    def note(self, step: int, sums: Iterable[Tensor]) -> None:
+        """Look at the running sums (scalars) after `step`; a value that is not finite stays in a sum."""
+        bad = ~torch.isfinite(torch.stack(list(sums)).sum())
+        self._step = torch.where(bad & (self._step < 0), step, self._step)
+
+    def read(self) -> int | None:
+        """The step, or None; waits for the device."""
+        step = int(self._step)
+        return None if step < 0 else step
+
+    def clear(self) -> None:
+        """Forget, after a roll back."""
+        self._step.fill_(-1)
+
+
+@torch.no_grad()
+def weight_facts(net: nn.Module) -> dict[str, float]:
+    """Root mean square of every parameter by name, not finite where any value is not; one wait for the device."""
+    named = dict(net.named_parameters())
+    norms = torch._foreach_norm(list(named.values()))
+    return {n: v / math.sqrt(max(p.numel(), 1)) for (n, p), v in zip(named.items(), torch.stack(norms).tolist())}
+
+
+def diversity(images: np.ndarray, *, side: int = 16) -> float:
+    """Mean distance between pairs of images after averaging to at most side x side; 0 where all are equal.
+
+    images: uint8 or uint16 [N, C, H, W]. A distance is the root mean square difference, 1 between black and white.
+    Averaging leaves noise and texture out: anatomy, pose and brightness remain. NaN for fewer than two images.
+    """
+    if len(images) < 2:
+        return math.nan
+    pooled = torch.from_numpy(images.astype(np.float32) / np.iinfo(images.dtype).max)
+    pooled = nn.functional.adaptive_avg_pool2d(pooled, min(side, *images.shape[2:]))
+    flat = pooled.flatten(1).double()
+    return float(torch.pdist(flat).mean()) / math.sqrt(flat.shape[1])
+
+
+def relative_diversity(
+    fakes: np.ndarray, fake_labels: np.ndarray, reals: np.ndarray, real_labels: np.ndarray
+) -> float | None:
+    """Diversity of fakes as a share of the reals', within classes; the least of the classes counts, so that one
+    collapsed class shows. None where no class has two different reals. Labels: [N], all equal without classes."""
+    shares = []
+    for label in np.unique(real_labels):
+        real, fake = diversity(reals[real_labels == label]), diversity(fakes[fake_labels == label])
+        if math.isfinite(real) and math.isfinite(fake) and real > 0:
+            shares.append(fake / real)
+    return min(shares, default=None)
+
+
+@torch.no_grad()
+def mean_score(D: Discriminator, images: np.ndarray, labels: np.ndarray, *, batch: int = 16) -> float:
+    """D's mean score of images uint8 or uint16 [N, C, H, W] with class indices [N]."""
+    device = next(D.parameters()).device
+    total = 0.0
+    for start in range(0, len(images), batch):
+        some = to_unit_range(images[start : start + batch]).to(device)
+        c = one_hot(labels[start : start + batch].tolist(), D.spec.num_classes)
+        total += float(D(some, None if c is None else c.to(device)).sum())
+    return total / len(images)
+
+
+def overfitting(train: float, unseen: float, fake: float) -> float | None:
+    """r_v = (E D(train) - E D(unseen)) / (E D(train) - E D(fake)) (Karras et al. 2020, 'Training GANs with limited
+    data', equation 1). None where D tells reals from fakes by too little for a share of it to mean anything."""
+    return (train - unseen) / (train - fake) if train - fake > OVERFIT_MARGIN else None
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Diversity of the fakes relative to reals, and D's r_v; None where it cannot be said."""
+
+    diversity: float | None
+    overfitting: float | None
+
+
+class Probe:
+    """Measures for `on_score`, with the same images and latents every time, so that weights alone make a difference.
+
+    dataset: its train and, where there are any, select images, spread over subjects.
+    """
+
+    def __init__(self, dataset: PreparedDataset) -> None:
+        self._bits, k = dataset.bits, max(dataset.num_classes, 1)
+        each = max(PROBE_IMAGES // k, 8)
+        self._labels = np.repeat(np.arange(k), each)  # of the fakes
+        train, self._select = dataset.indices("train"), _spread(dataset.indices("select"), PROBE_IMAGES)
+        self._seen = _spread(train, PROBE_IMAGES)  # classes in their shares, as in select
+        classes = dataset.labels if dataset.num_classes else np.zeros(len(dataset), np.int64)
+        chosen = np.concatenate([_spread(train[classes[train] == label], each) for label in range(k)])
+        self._reals, self._real_labels = dataset.read(chosen), classes[chosen]
+        self._dataset = dataset
+
+    def __call__(self, G: Generator, D: Discriminator) -> Probed:
+        """Probe the generator to be shared (G_ema) and D."""
+        fakes = fake_images(G, self._labels.tolist(), bits=self._bits, noise="random")
+        share = relative_diversity(fakes, self._labels, self._reals, self._real_labels)
+        if len(self._select) == 0:
+            return Probed(share, None)
+        seen, unseen = (
+            mean_score(D, self._dataset.read(index), self._dataset.labels[index])
+            for index in (self._seen, self._select)
+        )
+        return Probed(share, overfitting(seen, unseen, mean_score(D, fakes, self._labels)))
+
+
+def _spread(indices: np.ndarray, n: int) -> np.ndarray:
+    """At most n of the indices at equal distances: a dataset lists its images subject by subject."""
+    return indices[np.linspace(0, len(indices) - 1, min(n, len(indices))).round().astype(np.int64)]
