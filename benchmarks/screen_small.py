@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
+
+from core_minutes import one_thread, side_by_side, train_for
 
 # Where the screen started from; each candidate changes it in one or two places.
 START: dict[str, dict[str, float | int]] = {
@@ -37,12 +35,9 @@ CANDIDATES: dict[str, dict[str, dict[str, float | int]]] = {
 
 def train_and_score(name: str, data: Path, out: Path, core_minutes: float, seed: int) -> None:
     """Train one candidate for its processor time; write its score and grid."""
+    one_thread()
     import torch
 
-    torch.set_num_threads(1)
-    from stylescan.runtime import tune_allocator
-
-    tune_allocator()
     from stylescan.config import merge
     from stylescan.data.prepared import PreparedDataset
     from stylescan.evaluate.selection import SelectScorer
@@ -50,16 +45,14 @@ def train_and_score(name: str, data: Path, out: Path, core_minutes: float, seed:
     from stylescan.train.pictures import fake_grid, fake_images, save_grid
     from stylescan.train.start import fingerprint
     from stylescan.train.state import build_state
-    from stylescan.train.step import StepStats, build_setup, train_step
+    from stylescan.train.step import build_setup
 
     dataset = PreparedDataset.open(data)
     overrides = merge(merge(START, CANDIDATES[name]), {"seed": seed})
     config = build_config("small", fingerprint(dataset), overrides=overrides)
     setup = build_setup(config, dataset, dataset.indices("train"))
     state = build_state(config, setup.phases, device=torch.device("cpu"))
-    stats, started = StepStats(), time.process_time()
-    while time.process_time() - started < core_minutes * 60:
-        train_step(state, setup, stats)
+    train_for(state, setup, core_minutes * 60)
     labels = [i % max(dataset.num_classes, 1) for i in range(480)]
     scorer = SelectScorer(dataset, n_fakes=len(labels), cache_dir=dataset.path / "cache")
     scores = scorer(lambda n: fake_images(state.G_ema, labels[:n], bits=dataset.bits, noise="random"))
@@ -90,16 +83,9 @@ def main() -> None:
         train_and_score(arguments.one, arguments.data, arguments.out, arguments.core_minutes, arguments.seed)
         return
     names = [n for n in arguments.only or CANDIDATES if not (arguments.out / f"{n}.json").exists()]
-    running: list[subprocess.Popen[bytes]] = []
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    while names or running:
-        running = [process for process in running if process.poll() is None]
-        while names and len(running) < arguments.workers:
-            command = [sys.executable, __file__, "--one", names.pop(0), "--data", str(arguments.data)]
-            command += ["--out", str(arguments.out), "--core-minutes", str(arguments.core_minutes)]
-            command += ["--seed", str(arguments.seed)]
-            running.append(subprocess.Popen(command, env=environment))
-        time.sleep(1)
+    own = ["--data", str(arguments.data), "--out", str(arguments.out), "--core-minutes", str(arguments.core_minutes)]
+    own += ["--seed", str(arguments.seed)]
+    side_by_side([[__file__, "--one", name, *own] for name in names], workers=arguments.workers)
     print_table(arguments.out)
 
 

@@ -177,12 +177,8 @@ def _launched_outside() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ or (slurm and int(os.environ.get("SLURM_NTASKS", "1")) > 1)
 
 
-def launch(devices: int, device: torch.device) -> tuple[Team, torch.device]:
-    """Start (or, where a launcher has, join) `devices` processes a node on devices of one kind.
-
-    The other processes run this same command again from its start; the caller asks `launched_rank` what it is. Returns
-    the team and this process's device. Raises ConfigError where there are not so many devices.
-    """
+def check_devices(devices: int, device: torch.device) -> None:
+    """ConfigError where there are not so many devices of this kind."""
     if devices < 1:
         raise ConfigError(f"--devices {devices}: expected at least 1", remedy="Leave it out to train in one process.")
     if device.type == "cuda" and devices > torch.cuda.device_count():
@@ -190,6 +186,15 @@ def launch(devices: int, device: torch.device) -> tuple[Team, torch.device]:
             f"--devices {devices}: found {torch.cuda.device_count()} CUDA devices",
             remedy="Ask for as many as there are, or train with --device cpu.",
         )
+
+
+def launch(devices: int, device: torch.device) -> tuple[Team, torch.device]:
+    """Start (or, where a launcher has, join) `devices` processes a node on devices of one kind.
+
+    The other processes run this same command again from its start; the caller asks `launched_rank` what it is. Returns
+    the team and this process's device. Raises ConfigError as `check_devices`.
+    """
+    check_devices(devices, device)
     if devices == 1 and not _launched_outside():
         return Team(), device
     import logging

@@ -19,7 +19,7 @@ TINY = (
     "model.z_dim=8", "model.w_dim=8", "model.channel_base=128", "model.channel_max=8", "model.mbstd_group=2",
     "objective.r1_interval=3", "objective.pl_weight=1", "objective.pl_interval=2", "objective.mixing=0.5",
     "train.batch=4", "train.checkpoint_kimg=0.02", "train.log_kimg=0.008", "train.ema_rampup=null",
-    "train.ema_half_life_kimg=0.02", "train.score_kimg=null",
+    "train.ema_half_life_kimg=0.02", "train.score_kimg=null", "augment.mode=ada", "augment.p=0.3", "augment.interval=3",
 )  # fmt: skip
 
 

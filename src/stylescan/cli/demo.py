@@ -39,12 +39,13 @@ def demo(
     """
     from stylescan.cli.evaluate import run_evaluate
     from stylescan.cli.prepare import run_prepare
-    from stylescan.cli.train import check_start, choose_config, run_training
+    from stylescan.cli.train import show_training
     from stylescan.data.demo import DEMO_NOTICE, write_population
     from stylescan.data.options import PrepareOptions
     from stylescan.errors import ConfigError
     from stylescan.generate.images import write_images, write_sample_grid
     from stylescan.generate.snapshot import load_snapshot
+    from stylescan.runs import check_start, choose_config
     from stylescan.runtime import pick_device, set_threads
     from stylescan.train.run_folder import RunFolder
 
@@ -64,7 +65,7 @@ def demo(
         run, dataset, preset="demo", overrides={"seed": seed}, kimg=None, minutes=None if run.started else minutes,
         device=device,
     )  # fmt: skip
-    result = run_training(run, dataset, config, device)
+    result = show_training(run, dataset, config, device)
     if not result.finished:
         say("repeat the command to continue the demo")
         return

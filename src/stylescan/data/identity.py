@@ -20,7 +20,9 @@ def kept_salt(folder: Path) -> str:
     try:
         return file.read_text("utf-8").strip() if file.is_file() else ""
     except UnicodeDecodeError:
-        raise DataError(f"{file}: not the salt of a prepared dataset", remedy="remove it, or choose another --out") from None
+        raise DataError(
+            f"{file}: not the salt of a prepared dataset", remedy="remove it, or choose another --out"
+        ) from None
 
 
 def load_salt(folder: Path, given: str | None) -> str:

@@ -165,6 +165,7 @@ class PreparedDataset:
     def __init__(self, path: Path, manifest: Manifest, shards: list[NDArray[Any]]) -> None:
         self.path = path
         self.manifest = manifest
+        self._geometry: Geometry | None = None
         self.resolution = manifest.resolution
         self.channels = manifest.channels
         self.bits = manifest.bits
@@ -217,7 +218,9 @@ class PreparedDataset:
 
     def output_geometry(self) -> Geometry:
         """The geometry that all images share, else the most frequent one (the earliest of equals)."""
-        return Counter(image.geometry for image in self.manifest.images).most_common(1)[0][0]
+        if self._geometry is None:
+            self._geometry = Counter(image.geometry for image in self.manifest.images).most_common(1)[0][0]
+        return self._geometry
 
     def verify(self) -> None:
         """Hash every shard. Raises DataError naming the first one whose bytes differ from the manifest."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stylescan.data.prepared import PreparedDataset
 from stylescan.errors import DataError, SnapshotError
 from stylescan.evaluate.cache import Progress
+from stylescan.evaluate.png_images import check_headers, class_text, group_channels, read_image
 from stylescan.generate.sample import apportion, sample
 from stylescan.generate.snapshot import META_NAME, Snapshot, load_snapshot
 from stylescan.nets.build import build_generator
@@ -172,8 +173,9 @@ def _check_snapshot(snapshot: Snapshot, dataset: PreparedDataset) -> list[str]:
 class FolderTarget:
     """PNG images in a folder, or in one folder a class below it, in the order of their names.
 
-    A class comes from the folder's name, else from the file's own text `class`, as `stylescan generate` writes it.
-    Images without the padding that `prepare` added get it back.
+    An image of several channels may lie in one file a channel, as `stylescan generate` writes it. A class comes from
+    the folder's name, else from the file's own text `class`, as `stylescan generate` writes it. Images without the
+    padding that `prepare` added get it back.
     """
 
     def __init__(self, path: Path, dataset: PreparedDataset) -> None:
@@ -185,15 +187,19 @@ class FolderTarget:
         self.log = None
         self._path = path
         self._dataset = dataset
-        self._files = sorted(p for p in [*path.glob("*.png"), *path.glob("*/*.png")] if p.is_file())
-        self.available = len(self._files)
+        files = sorted(p for p in [*path.glob("*.png"), *path.glob("*/*.png")] if p.is_file())
+        self._images = group_channels(files, dataset)
+        self.available = len(self._images)
         if self.available < MIN_IMAGES:
             raise DataError(
                 f"{path}: holds {self.available} PNG images, expected a run, a snapshot or at least {MIN_IMAGES} "
                 "generated images",
                 remedy="Generate more images, and give the folder that holds them.",
             )
-        self._labels = np.array([self._label(file) for file in self._files], np.int64)
+        self._labels = np.array([self._label(files[0]) for files in self._images], np.int64)
+        # Every header, before any feature is computed: one bad file among thousands must not wait for its turn.
+        for image in self._images:
+            check_headers(image, dataset)
         self.notes: list[str] = []
         if dataset.num_classes and (self._labels < 0).any():
             self.notes.append("The images carry no class, so that nothing is said of single classes.")
@@ -201,7 +207,7 @@ class FolderTarget:
     def _label(self, file: Path) -> int:
         names = self._dataset.class_names
         if file.parent == self._path:
-            word = _class_text(file) if names else None
+            word = class_text(file) if names else None
             return names.index(word) if word in names else -1
         if file.parent.name in names:
             return names.index(file.parent.name)
@@ -214,70 +220,14 @@ class FolderTarget:
         return {"kind": "folder", "images_in_folder": self.available}
 
     def images(self, n: int, seed: int, progress: Progress | None) -> Generated:
-        chosen = np.sort(numpy_generator(seed, "folder_images").permutation(len(self._files))[:n])
+        chosen = np.sort(numpy_generator(seed, "folder_images").permutation(len(self._images))[:n])
         size, channels = self._dataset.resolution, self._dataset.channels
         out = np.empty((len(chosen), channels, size, size), np.uint16 if self._dataset.bits == 16 else np.uint8)
         for row, position in enumerate(chosen):
-            out[row] = read_png(self._files[position], self._dataset)
+            out[row] = read_image(self._images[position], self._dataset)
             if progress is not None:
                 progress(row + 1, len(chosen), "images read")
         return Generated(out, self._labels[chosen])
 
     def untrained(self, n: int, seed: int, progress: Progress | None) -> NDArray[Any] | None:
         return None
-
-
-def _class_text(file: Path) -> str | None:
-    from PIL import Image
-
-    try:
-        with Image.open(file, formats=["PNG"]) as picture:
-            return str(picture.info.get("class"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None  # `read_png` says what is wrong, if the image is chosen
-
-
-def read_png(file: Path, dataset: PreparedDataset) -> NDArray[Any]:
-    """One image [C, R, R] at the data's depth. A colour file with three equal planes counts as grey.
-
-    Raises DataError naming the file for another size, other channels, or a file that is not a whole PNG.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    size = dataset.resolution
-    plan = dataset.output_geometry()
-    unpadded = (plan.resampled_width, plan.resampled_height)
-    try:
-        with Image.open(file, formats=["PNG"]) as picture:
-            # Checked on the header, before any pixel is unpacked.
-            if picture.size not in ((size, size), unpadded):
-                raise DataError(
-                    f"{file}: {picture.width}x{picture.height} px, the data is {size}x{size}",
-                    remedy="Generate at the data's size, and keep contact sheets out of the folder.",
-                )
-            if picture.mode not in ("L", "I;16", "RGB"):
-                raise _wrong_channels(file, f"mode {picture.mode}", dataset)
-            pixels = np.asarray(picture)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-        raise DataError(f"{file}: not a whole PNG image ({problem})", remedy="Remove it or make it again.") from None
-    planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
-    if dataset.channels == 1 and len(planes) == 3 and (planes == planes[:1]).all():
-        planes = planes[:1]
-    if len(planes) != dataset.channels:
-        raise _wrong_channels(file, f"{len(planes)} channels", dataset)
-    if planes.shape[1:] != (size, size):
-        planes = np.pad(planes, ((0, 0), (plan.pad_top, plan.pad_bottom), (plan.pad_left, plan.pad_right)))
-    return _to_depth(planes, dataset.bits)
-
-
-def _wrong_channels(file: Path, found: str, dataset: PreparedDataset) -> DataError:
-    return DataError(
-        f"{file}: {found}, the data has {dataset.channels} channel(s) of {dataset.bits} bits",
-        remedy="Save 8- or 16-bit grey, or RGB for data with three channels, without alpha or palette.",
-    )
-
-
-def _to_depth(planes: NDArray[Any], bits: int) -> NDArray[Any]:
-    if bits == 8:
-        return planes if planes.dtype == np.uint8 else np.rint(planes / 257.0).astype(np.uint8)
-    return planes.astype(np.uint16) * 257 if planes.dtype == np.uint8 else planes.astype(np.uint16)

@@ -174,7 +174,7 @@ def write_sample_grid(
     """Sample `seeds` and write them as one picture, rows of `columns`; arguments as in `write_images`."""
     if columns < 1:
         raise ConfigError(f"columns: found {columns}, expected at least 1", remedy="give for instance 8")
-    room = MAX_GRID_PIXELS // snapshot.generator.spec.resolution ** 2
+    room = MAX_GRID_PIXELS // snapshot.generator.spec.resolution**2
     if len(seeds) > room:
         raise ConfigError(f"grid: {len(seeds):,} images in one picture, expected at most {room:,}",
                           remedy="write single files, or several grids")  # fmt: skip

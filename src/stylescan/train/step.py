@@ -38,16 +38,21 @@ class Setup:
     operations: tuple[str, ...]
 
 
-def build_setup(config: RunConfig, dataset: ImageSource, indices: np.ndarray, *, team: Team | None = None) -> Setup:
-    """The setup of a run over the images `indices` of `dataset`; ConfigError where the team cannot share the batch
-    or the augmentation cannot work."""
-    team = team or Team()
+def check_config(config: RunConfig, *, processes: int) -> None:
+    """ConfigError where the processes cannot share the batch, or the augmentation asked for cannot work."""
     check_augment(config)
-    if config.train.batch % team.size:
+    batch = config.train.batch
+    if batch % processes:
         raise ConfigError(
-            f"train.batch {config.train.batch}: cannot be shared equally by {team.size} processes",
-            remedy=f"Give for instance --set train.batch={-(-config.train.batch // team.size) * team.size}.",
+            f"train.batch {batch}: cannot be shared equally by {processes} processes",
+            remedy=f"Give for instance --set train.batch={-(-batch // processes) * processes}.",
         )
+
+
+def build_setup(config: RunConfig, dataset: ImageSource, indices: np.ndarray, *, team: Team | None = None) -> Setup:
+    """The setup of a run over the images `indices` of `dataset`; ConfigError as `check_config`."""
+    team = team or Team()
+    check_config(config, processes=team.size)
     reader = BatchReader(dataset, indices, seed=config.seed)
     frequencies = torch.from_numpy(reader.class_frequencies()).float()
     lawful = lawful_operations(config.data, config.augment.leave_out)
