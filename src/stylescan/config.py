@@ -29,20 +29,20 @@ class _Frozen(BaseModel):
 class DataFingerprint(_Frozen):
     """What a run knows of its data, never chosen by hand; a preset is a function of it."""
 
-    content_hash: str
-    preparation_hash: str
-    resolution: int
-    channels: int
-    bits: int
-    class_names: tuple[str, ...] = ()
-    class_images: tuple[int, ...] = ()
-    train_images: int
-    select_images: int
-    holdout_images: int
-    claim: str = "subject-wise"
-    plane: str | None = None
-    symmetry: str = "none"
-    sided: bool = False
+    content_hash: str = Field(description="hash of pixels and records")
+    preparation_hash: str = Field(description="hash of the preparation's settings")
+    resolution: int = Field(description="side of the images in pixels")
+    channels: int = Field(description="channels an image")
+    bits: int = Field(description="8 or 16 bits a value")
+    class_names: tuple[str, ...] = Field((), description="classes, empty where there are none")
+    class_images: tuple[int, ...] = Field((), description="training images of each class")
+    train_images: int = Field(description="images to learn from")
+    select_images: int = Field(description="images on which checkpoints are chosen")
+    holdout_images: int = Field(description="images that only `evaluate` reads")
+    claim: str = Field("subject-wise", description="what the splits keep apart: subjects, or images alone")
+    plane: str | None = Field(None, description="axial, coronal, sagittal, or none where it is not known")
+    symmetry: str = Field("none", description="left-right where mirrored anatomy was declared equally possible")
+    sided: bool = Field(False, description="whether the side of the body is recorded")
 
     @property
     def num_classes(self) -> int:
@@ -67,8 +67,8 @@ class TrainConfig(_Frozen):
     total_kimg: float = Field(gt=0, description="length of the run")
     batch: int = Field(16, ge=1, description="images a step")
     lr: float = Field(0.0025, gt=0, description="Adam's learning rate of G and D before the lazy correction")
-    beta1: float = Field(0.0, ge=0, lt=1)
-    beta2: float = Field(0.99, ge=0, lt=1)
+    beta1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the mean gradient, before the lazy correction")
+    beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the squared gradient, before the correction")
     ema_half_life_kimg: float = Field(10.0, gt=0, description="half-life of the averaged generator G_ema")
     ema_rampup: float | None = Field(0.05, gt=0, description="half-life is at most this share of the images so far")
     checkpoint_kimg: float = Field(gt=0, description="between checkpoints")
@@ -124,8 +124,8 @@ class TransferConfig(_Frozen):
 class RunConfig(_Frozen):
     """Everything that fixes a run. Equal configs on equal data, machine type, torch and threads give equal weights."""
 
-    preset: str
-    seed: int = Field(0, ge=0)
+    preset: str = Field(description="the recipe that the numbers came from")
+    seed: int = Field(0, ge=0, description="fixes initial weights, the order of images and all draws")
     data: DataFingerprint
     model: ModelOptions
     objective: ObjectiveConfig

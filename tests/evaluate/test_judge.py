@@ -18,9 +18,10 @@ from stylescan.errors import ConfigError, DataError, SnapshotError, StylescanErr
 from stylescan.evaluate.judge import evaluate
 from stylescan.evaluate.material import gather
 from stylescan.evaluate.metrics import frechet_distance
+from stylescan.evaluate.png_images import read_image
 from stylescan.evaluate.reference import Floor, blurred, floor_draws
 from stylescan.evaluate.scores import score_metrics
-from stylescan.evaluate.targets import SnapshotTarget, open_target, read_png
+from stylescan.evaluate.targets import SnapshotTarget, open_target
 from stylescan.evaluate.words import closeness, not_comparable, sentence
 from stylescan.generate.images import write_images
 from stylescan.generate.snapshot import SnapshotMeta, load_snapshot, save_snapshot
@@ -203,7 +204,7 @@ def test_images_without_padding_get_it_back(shapes: PreparedDataset, tmp_path: P
     shapes.output_geometry = lambda: plan  # type: ignore[method-assign]
     image = np.random.default_rng(0).integers(1, 255, (1, 1, 16, 11), dtype=np.uint8)
     file = write_pngs(tmp_path / "g", image) / "0000.png"
-    found = read_png(file, shapes)
+    found = read_image((file,), shapes)
     np.testing.assert_array_equal(found[:, :, 2:13], image[0])
     assert found.shape == (1, 16, 16)
     assert not found[:, :, :2].any()
@@ -215,7 +216,7 @@ def test_16_bit_data_reads_8_and_16_bit_images(make_dataset: Any, more_shapes: A
     deep = images.astype(np.uint16) * 257
     data = make_dataset(tmp_path / "d", deep, list("abcdef"), ["train"] * 3 + ["holdout"] * 3)
     for name, written in (("deep", deep), ("plain", images)):
-        found = read_png(write_pngs(tmp_path / name, written) / "0002.png", data)
+        found = read_image((write_pngs(tmp_path / name, written) / "0002.png",), data)
         assert found.dtype == np.uint16
         np.testing.assert_array_equal(found, deep[2])
 

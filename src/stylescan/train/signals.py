@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,8 +24,12 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn the signals into a request, and put the old handlers back."""
+    """Turn the signals into a request, and put the old handlers back. Python allows this in the main thread alone; in
+    another one the request never comes."""
     request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
     names = ("SIGINT", "SIGTERM", "SIGUSR1")  # Windows has no SIGUSR1
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     old = {number: signal.signal(number, request) for number in numbers}
