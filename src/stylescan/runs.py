@@ -22,11 +22,14 @@ from stylescan.evaluate.selection import SelectScorer
 from stylescan.generate.snapshot import Snapshot, load_snapshot
 from stylescan.presets import PRESETS, Machine, build_config, resolve_name
 from stylescan.runtime import Team, pick_device
+from stylescan.train.init_source import load_source
 from stylescan.train.lawful import lawful_operations
 from stylescan.train.loop import Progress, Trainer, TrainResult
 from stylescan.train.run_folder import RunFolder, read_log
 from stylescan.train.start import fingerprint, freeze_minutes, lead_measurement, lead_run, resumed_config
 from stylescan.train.step import check_config
+from stylescan.train.transfer import TransferPlan, plan_transfer, settle_transfer, transfer_lines
+from stylescan.train.transfer_rules import InitSource
 
 Data = PreparedDataset | str | Path
 Notice = Callable[[str], None]
@@ -87,6 +90,7 @@ def choose_config(
     device: torch.device,
     devices: int = 1,
     team: Team | None = None,
+    source: InitSource | None = None,
     notice: Notice = silent,
     dry_run: bool = False,
 ) -> RunConfig:
@@ -94,13 +98,13 @@ def choose_config(
 
     preset : a name, or None for 'auto'. overrides : nested, they win over the preset. devices : processes that the run
     is for. minutes : steps are timed, by the whole team. `notice` hears what the preset remarks on these data, and the
-    length that minutes gave.
+    length that minutes gave. source : the model to start from, or None; `run_training` tells what of it is taken.
 
     Raises CheckpointError where a resumed run was made with other options, ConfigError where the parts do not agree.
     """
     name = resolve_name(preset or "auto")
     if run.started and not dry_run:
-        stored = resumed_config(run, dataset, preset=preset, kimg=kimg, overrides=overrides)
+        stored = resumed_config(run, dataset, preset=preset, kimg=kimg, overrides=overrides, source=source)
         check_config(stored, processes=devices)
         return stored
     data, machine = fingerprint(dataset), Machine(device.type, devices)
@@ -112,6 +116,10 @@ def choose_config(
         check_config(config, processes=devices)
         return config
 
+    if source is not None:
+        overrides, _ = settle_transfer(
+            source, overrides, lambda chosen: build_config(name, data, kimg=kimg, machine=machine, overrides=chosen)
+        )
     if minutes is None:
         return build(kimg)
     config = freeze_minutes(
@@ -122,6 +130,16 @@ def choose_config(
     )
     notice(f"{minutes:g} minutes: fixed at {config.train.total_kimg:g} kimg, by steps timed on this machine")
     return config
+
+
+def tell_transfer(source: InitSource | None, config: RunConfig, *, notice: Notice = silent) -> TransferPlan | None:
+    """What the run takes of `source`, told line by line; None without one."""
+    if source is None:
+        return None
+    plan = plan_transfer(source, config.spec, config.data.class_names)
+    for line in transfer_lines(source, plan, config):
+        notice(f"init: {line}")
+    return plan
 
 
 def make_scorer(dataset: PreparedDataset, config: RunConfig, *, notice: Notice = silent) -> SelectScorer | None:
@@ -153,6 +171,7 @@ def run_training(
     device: torch.device,
     *,
     team: Team | None = None,
+    source: InitSource | None = None,
     progress: Callable[[Progress], None] = silent,
     notice: Notice = silent,
 ) -> TrainResult:
@@ -169,8 +188,9 @@ def run_training(
             for line in lawful_operations(config.data, config.augment.leave_out).lines():
                 notice(line)
         score = make_scorer(dataset, config, notice=notice)
+        plan = tell_transfer(source, config, notice=silent if run.list_checkpoints() else notice)
         lead_run(config, team, device)
-        result = Trainer(run, dataset, config, device, score, team, progress=progress, notice=notice).train()
+        result = Trainer(run, dataset, config, device, score, team, plan, progress=progress, notice=notice).train()
         team.disband()
     return result
 
@@ -258,6 +278,7 @@ def train_generator(
     kimg: float | None = None,
     minutes: float | None = None,
     settings: Mapping[str, object] | None = None,
+    init: str | Path | None = None,
     resume: bool = False,
     device: str = "auto",
     progress: Callable[[Progress], None] = silent,
@@ -280,6 +301,8 @@ def train_generator(
         the preset's own if both are left out.
     settings
         Values that win over the preset's, by dotted key such as `train.lr` or `seed`: see the configuration reference.
+    init
+        A run or snapshot folder to start from: what fits of its networks is taken, and `notice` hears what is left.
     resume
         Continue the run in `out`, or start it if there is none.
     device
@@ -303,11 +326,13 @@ def train_generator(
     """
     dataset, folder, place = _opened(data), RunFolder(Path(out)), pick_device(device)
     overrides = nest_settings(settings or {})
+    source = load_source(Path(init)) if init is not None else None
     check_start(folder, preset=preset, kimg=kimg, minutes=minutes, resume=resume)
     config = choose_config(
-        folder, dataset, preset=preset, overrides=overrides, kimg=kimg, minutes=minutes, device=place, notice=notice
-    )
-    result = run_training(folder, dataset, config, place, progress=progress, notice=notice)
+        folder, dataset, preset=preset, overrides=overrides, kimg=kimg, minutes=minutes, device=place, source=source,
+        notice=notice,
+    )  # fmt: skip
+    result = run_training(folder, dataset, config, place, source=source, progress=progress, notice=notice)
     return TrainedRun(folder.path, config, result)
 
 

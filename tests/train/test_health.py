@@ -24,16 +24,18 @@ from stylescan.train.health import (
     SIGN_IMAGES,
     SIGN_LINES,
     Finding,
-    FirstBadStep,
     HealthMonitor,
-    Probe,
     Probed,
     decide,
+    stop_error,
+)
+from stylescan.train.probe import (
+    FirstBadStep,
+    Probe,
     diversity,
     mean_score,
     overfitting,
     relative_diversity,
-    stop_error,
     weight_facts,
 )
 
@@ -70,7 +72,7 @@ def test_a_value_that_is_not_finite_is_named_with_its_step_at_once(value: float)
     watch = monitor()
     assert lines(watch, {}) == []
     [found] = lines(watch, {"G_loss": value}, first=2)
-    assert (found.watch, found.step, found.action) == ("nan", 200, "roll_back")
+    assert (found.watch, found.step, found.action, found.sound_step) == ("nan", 200, "roll_back", 100)
     assert found.message == f"not finite: G_loss is {value}, first between steps 101 and 200"
     assert not watch.good
     watch = monitor(nan="stop")
@@ -98,7 +100,7 @@ def test_divergence_of_losses_is_found_on_the_second_line(name: str, limit: floa
     assert lines(watch, {name: -limit * 1.01}) == []
     assert not watch.good  # half way: not a checkpoint to go back to
     [found] = lines(watch, {name: limit * 1.01}, first=2)
-    assert (found.watch, found.step, found.action) == ("divergence", 200, "roll_back")
+    assert (found.watch, found.step, found.action, found.sound_step) == ("divergence", 200, "roll_back", 0)
     assert f"{name} {limit * 1.01:.4g}" in found.message
     assert lines(monitor(), {name: limit * 2}, {name: limit * 0.99}, {name: limit * 2}) == []
 
@@ -208,7 +210,7 @@ def test_augmentation_at_its_bound() -> None:
 def test_a_finding_is_repeated_only_after_it_went_away() -> None:
     bad = {"G_loss": 2 * MAX_LOSS}
     found = lines(monitor(divergence="warn"), *[bad] * 5, {}, *[bad] * 5)
-    assert [f.step for f in found] == [200, 800]
+    assert [(f.step, f.sound_step) for f in found] == [(200, 0), (800, 600)]
 
 
 def test_ignored_watches_are_silent_and_leave_checkpoints_good() -> None:

@@ -26,6 +26,7 @@ def prepare(
     every: int = 1,
     min_foreground: float = 0.05,
     field_of_view_mm: float | None = None,
+    contrasts: Annotated[bool, Flag] = False,
     percentiles: tuple[float, float] = (0.5, 99.5),
     bits: Literal[8, 16] = 8,
     holdout: float = 0.2,
@@ -72,6 +73,8 @@ def prepare(
         Least share of a volume's slice that must show anatomy.
     field_of_view_mm
         Side of the square cut from every volume; the largest extent in the set if left out.
+    contrasts
+        Take the fourth axis of volumes (2 to 8 long) as contrasts: each becomes a channel.
     percentiles
         Source values that become black and white, for images of more than 8 bits; per volume, never per slice.
     bits
@@ -99,7 +102,8 @@ def prepare(
     """
     options = _options(
         resolution=resolution, layout=layout, pattern=pattern, plane=plane, symmetry=symmetry, slices=slices,
-        every=every, min_foreground=min_foreground, field_of_view_mm=field_of_view_mm, percentiles=percentiles, bits=bits,
+        every=every, min_foreground=min_foreground, field_of_view_mm=field_of_view_mm, contrasts=contrasts,
+        percentiles=percentiles, bits=bits,
         holdout=holdout, select=select, seed=seed, repair=repair, skip_corrupt=skip_corrupt,
         allow_label_volumes=allow_label_volumes, keep_ids=keep_ids, salt=salt, overwrite=overwrite, workers=workers,
     )  # fmt: skip

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stylescan.runtime import Team
     from stylescan.train.loop import TrainResult
     from stylescan.train.run_folder import RunFolder
+    from stylescan.train.transfer_rules import InitSource
 
 Flag = Parameter(negative="")
 
@@ -32,6 +33,7 @@ def train(
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     kimg: float | None = None,
     minutes: float | None = None,
+    init: Path | None = None,
     resume: Annotated[bool, Flag] = False,
     seed: int | None = None,
     device: str = "auto",
@@ -58,6 +60,10 @@ def train(
         Length in thousand real images shown.
     minutes
         Length in minutes on this machine: up to 20 steps are timed, then the length is fixed.
+    init
+        Start from another model: a run folder (generator and discriminator) or a snapshot folder (generator alone; the
+        discriminator then learns alone first). Resolution, channels and classes may differ; what fits is taken, the
+        rest is listed. The model section comes from it unless --set says otherwise.
     resume
         Continue the run in OUT, or start it if there is none.
     seed
@@ -74,8 +80,9 @@ def train(
     """
     from stylescan.config import parse_overrides
     from stylescan.data.prepared import PreparedDataset
-    from stylescan.runs import check_start, choose_config
+    from stylescan.runs import check_start, choose_config, tell_transfer
     from stylescan.runtime import check_devices, launch, launched_rank, pick_device, set_threads
+    from stylescan.train.init_source import load_source
     from stylescan.train.run_folder import RunFolder
 
     set_threads(threads if threads is not None or devices < 2 else max((os.cpu_count() or 1) // devices, 1))
@@ -91,33 +98,40 @@ def train(
         return
     # everything that can be refused is, before other processes start
     check_start(run, preset=preset, kimg=kimg, minutes=minutes, resume=resume, dry_run=dry_run)
+    source = load_source(init) if init else None
     config = choose_config(
         run, dataset, preset=preset, overrides=overrides, kimg=kimg, minutes=None, device=place, devices=devices,
-        notice=note, dry_run=dry_run,
+        source=source, notice=note, dry_run=dry_run,
     )  # fmt: skip
     team, place = launch(devices, place)
     if minutes is not None and not run.started:
         config = choose_config(
             run, dataset, preset=preset, overrides=overrides, kimg=None, minutes=minutes, device=place,
-            devices=devices, team=team, dry_run=dry_run,
+            devices=devices, team=team, source=source, dry_run=dry_run,
         )  # fmt: skip
         note(f"--minutes {minutes:g}: fixed at {config.train.total_kimg:g} kimg, by steps timed on this machine")
     if dry_run:
+        tell_transfer(source, config, notice=note)
         _dry_run(config, dataset, place, team)
         return
-    show_training(run, dataset, config, place, team)
+    show_training(run, dataset, config, place, team, source)
     say(f"next: stylescan evaluate {out} --data {data}")
 
 
 def show_training(
-    run: RunFolder, dataset: PreparedDataset, config: RunConfig, device: torch.device, team: Team | None = None
+    run: RunFolder,
+    dataset: PreparedDataset,
+    config: RunConfig,
+    device: torch.device,
+    team: Team | None = None,
+    source: InitSource | None = None,
 ) -> TrainResult:
     """Train with a live bar; prints how it ended."""
     from stylescan.runs import run_training
 
     started = time.monotonic()
     with train_bar() as show:
-        result = run_training(run, dataset, config, device, team=team, progress=show, notice=note)
+        result = run_training(run, dataset, config, device, team=team, source=source, progress=show, notice=note)
     took = duration(time.monotonic() - started)
     if not result.finished:
         say(

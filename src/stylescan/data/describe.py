@@ -11,7 +11,7 @@ from stylescan.data.nifti import DEFAULT_PLANE
 from stylescan.data.options import PrepareOptions
 from stylescan.data.plan import Plan
 from stylescan.data.prepared import SHARD_FOLDER, ImageRecord, Manifest, ShardRecord, content_hash, json_hash
-from stylescan.data.render import ShardResult
+from stylescan.data.render import RenderItem, ShardResult
 from stylescan.data.sources import SHOWN
 from stylescan.data.survey import Failure
 
@@ -72,13 +72,21 @@ def _records(plan: Plan, names: PublicNames) -> list[ImageRecord]:
             "geometry": item.geometry,
             "value_low": item.low,
             "value_high": item.high,
-            "extra": source.extra,
+            "extra": {**source.extra, **_further_ranges(item)},
         }
         for number in item.slices:
             depth = (number + 0.5) / len(row.foreground) if volume else None
             place = {"slice": number if volume else source.slice, "depth": depth}
             records.append(ImageRecord.model_validate({**shared, **place}))
     return records
+
+
+def _further_ranges(item: RenderItem) -> dict[str, float]:
+    """`value_low_1`, `value_high_1`, ...: the ranges of a volume's contrasts beyond the first."""
+    found = {}
+    for number, (low, high) in enumerate(item.further, start=1):
+        found |= {f"value_low_{number}": low, f"value_high_{number}": high}
+    return found
 
 
 def make_findings(plan: Plan, seen: str, failures: Sequence[Failure], names: PublicNames) -> Findings:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stylescan.errors import DataError
 
 MAX_VOXELS = 2**30
+MAX_CONTRASTS = 8  # more along the fourth axis is a time series
 _DEFLATE_LIMIT = 1100  # gzip cannot shrink data by more than about 1032 to 1
 _REPLACE = "replace the file by a good copy, or leave it out with --skip-corrupt"
 
@@ -22,19 +23,24 @@ _REPLACE = "replace the file by a good copy, or leave it out with --skip-corrupt
 class Volume:
     """`voxels` float32 [X, Y, Z], axes rising to the right, the front and the top (RAS); `spacing_mm` along each.
 
-    `notes`: what a user should know about this file.
+    A file of several contrasts has `voxels` [X, Y, Z, C]. `notes`: what a user should know about this file.
     """
 
     voxels: NDArray[np.float32]
     spacing_mm: tuple[float, float, float]
     notes: tuple[str, ...] = field(default=())
 
+    @property
+    def contrasts(self) -> list[NDArray[np.float32]]:
+        """One array [X, Y, Z] a contrast."""
+        return [self.voxels] if self.voxels.ndim == 3 else [self.voxels[..., k] for k in range(self.voxels.shape[3])]
+
 
 def read_nifti(paths: Sequence[Path]) -> Volume:
-    """The 3D volume in a .nii or .nii.gz file. Oblique scans keep their grid, turned to the closest axes.
+    """The volume in a .nii or .nii.gz file, 3D or with up to 8 contrasts along a fourth axis. Oblique scans keep their grid, turned to the closest axes.
 
     Raises DataError for damaged files, headers that promise what the file cannot hold, NaN or infinite numbers, and
-    for anything that is not one 3D volume.
+    for anything else.
     """
     import nibabel as nib
 
@@ -48,7 +54,8 @@ def read_nifti(paths: Sequence[Path]) -> Volume:
             raise DataError(f"{path}: {type(image).__name__}, expected NIfTI", remedy="save it as .nii.gz")
         if int(image.header["sform_code"]) == 0 and int(image.header["qform_code"]) == 0:
             notes.append("the header states no orientation: left/right and up/down are assumed")
-        image = image.slicer[(slice(None),) * 3 + (0,) * (len(image.shape) - 3)]
+        kept = len(_without_trailing_ones(image.shape))
+        image = image.slicer[(slice(None),) * kept + (0,) * (len(image.shape) - kept)]
         image = canonical(image)
         spacing = tuple(float(s) for s in np.sqrt((np.asarray(image.affine)[:3, :3] ** 2).sum(axis=0)))
         voxels = np.asanyarray(image.dataobj)
@@ -62,11 +69,16 @@ def read_nifti(paths: Sequence[Path]) -> Volume:
     return Volume(np.asarray(voxels, np.float32), (spacing[0], spacing[1], spacing[2]), tuple(notes))
 
 
+def _without_trailing_ones(shape: Sequence[int]) -> tuple[int, ...]:
+    kept = tuple(int(n) for n in shape)
+    while len(kept) > 3 and kept[-1] == 1:
+        kept = kept[:-1]
+    return kept
+
+
 def _check_header(path: Path, image: Any) -> None:
-    shape = tuple(int(n) for n in image.shape)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3:
+    shape = _without_trailing_ones(image.shape)
+    if len(shape) != 3 and not (len(shape) == 4 and 2 <= shape[3] <= MAX_CONTRASTS):
         kind = "a time series or several contrasts" if len(shape) > 3 else "not a volume"
         raise DataError(f"{path}: shape {'x'.join(map(str, image.shape))} ({kind}), expected one 3D volume",
                         remedy="extract one 3D volume, for instance `fslroi in.nii.gz out.nii.gz 0 1`")  # fmt: skip

@@ -26,6 +26,7 @@ class PrepareOptions(BaseModel):
     slices: (first, last) as fractions of the volume, for a slice's centre. every: keep each n-th slice of these.
     min_foreground: least share of a slice above the volume's Otsu threshold; 0 keeps all.
     field_of_view_mm: side of the square cut from every volume; None takes the largest extent in the set.
+    contrasts: take the fourth axis of volumes as contrasts, each a channel with percentiles of its own.
     percentiles: source values that become 0 and the largest integer, for more than 8 bits; per volume (or subject).
     bits: 8 or 16 a value in the prepared set.
     holdout, select: shares of the subjects (at least 5 each, see split.py). seed: draws the split.
@@ -46,6 +47,7 @@ class PrepareOptions(BaseModel):
     every: int = Field(default=1, ge=1)
     min_foreground: Fraction = 0.05
     field_of_view_mm: float | None = Field(default=None, gt=0.0, le=2000.0)
+    contrasts: bool = False
     percentiles: tuple[float, float] = (0.5, 99.5)
     bits: Literal[8, 16] = 8
     holdout: float = Field(default=0.2, ge=0.0, le=0.8)
@@ -93,4 +95,5 @@ class PrepareOptions(BaseModel):
 
     def recorded(self) -> dict[str, object]:
         """The settings that decide what comes out, as JSON values."""
-        return self.model_dump(mode="json", exclude=_NOT_RECORDED)
+        # `contrasts` came later: left out where it is off, so that sets prepared before keep their hash.
+        return self.model_dump(mode="json", exclude=_NOT_RECORDED | (set() if self.contrasts else {"contrasts"}))

@@ -56,8 +56,13 @@ def make_plan(sources: list[Source], rows: list[Surveyed], options: PrepareOptio
     intensity, limits = _intensity(sources, rows, subjects, claim, options, ranges, warnings)
     splits = _splits(sources, subjects, copies, options, warnings)
     planned = zip(sources, slices, geometries, limits, strict=True)
-    items = [RenderItem(source, chosen, geometry, low, high) for source, chosen, geometry, (low, high) in planned]
+    items = [RenderItem(source, chosen, geometry, low, high, tuple(row.further))
+             for (source, chosen, geometry, (low, high)), row in zip(planned, rows)]  # fmt: skip
     channels = max(row.channels for row in rows)
+    if volumes and any(row.channels != channels for row in rows):
+        fewer = next(source.name for source, row in zip(sources, rows) if row.channels != channels)
+        raise DataError(f"{fewer}: fewer contrasts than the {channels} of other volumes",
+                        remedy="prepare volumes of equal contrasts together")  # fmt: skip
     if channels > 1 and any(row.channels == 1 for row in rows):
         warnings.append("grey and colour images are mixed: grey ones are stored as equal colour channels")
     for note, count in Counter(note for row in rows for note in row.notes).items():

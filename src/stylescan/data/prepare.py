@@ -231,7 +231,7 @@ def _check_room(out: Path, jobs: Sequence[ShardJob]) -> None:
 
 
 def _job_hash(job: ShardJob, hashes: dict[str, str]) -> str:
-    items = [[hashes[i.source.name], i.slices, i.geometry.model_dump(), i.low, i.high] for i in job.items]
+    items = [[hashes[i.source.name], i.slices, i.geometry.model_dump(), i.low, i.high, i.further] for i in job.items]
     return json_hash([items, job.resolution, job.channels, job.bits, job.plane])
 
 

@@ -46,7 +46,7 @@ class ImageRecord(_Frozen):
 
     `slice`: number of the slice in its volume; `depth`: the same as a fraction in (0, 1) where the volume's length is
     known. `value_low`, `value_high`: the source values that became 0 and the largest integer. `extra`: the user's own
-    columns.
+    columns; for volumes of several contrasts also `value_low_1`, `value_high_1`, ... of the channels beyond the first.
     """
 
     subject: str = Field(min_length=1)

@@ -26,13 +26,18 @@ EMPTY = 0.004  # and one whose values span less than this (one step of 8 bits) i
 
 @dataclass(frozen=True)
 class RenderItem:
-    """One source with all that was decided about it. `slices`: numbers of a volume's slices, (0,) for a picture."""
+    """One source with all that was decided about it. `slices`: numbers of a volume's slices, (0,) for a picture.
+
+    `low`, `high`: the source values that become 0 and the largest integer; `further`: those of a volume's contrasts
+    beyond the first.
+    """
 
     source: Source
     slices: tuple[int, ...]
     geometry: Geometry
     low: float
     high: float
+    further: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,8 @@ def write_shard(job: ShardJob) -> ShardResult:
 def _render(item: RenderItem, job: ShardJob) -> list[NDArray[Any]]:
     scan = read_source(item.source)
     if isinstance(scan, Volume):
-        stack = plane_slices(scan.voxels, job.plane)
-        images = [stack[number][None] for number in item.slices if number < len(stack)]
+        stacks = np.stack([plane_slices(contrast, job.plane) for contrast in scan.contrasts], axis=1)  # [n, C, H, W]
+        images = [stacks[number] for number in item.slices if number < len(stacks)]
     else:
         images = [scan.pixels]
     expected = (item.geometry.source_height, item.geometry.source_width)
@@ -105,7 +110,14 @@ def _render(item: RenderItem, job: ShardJob) -> list[NDArray[Any]]:
 
 
 def _finish(image: NDArray[Any], item: RenderItem, job: ShardJob) -> NDArray[Any]:
-    square = from_fraction(apply(to_fraction(image, item.low, item.high), item.geometry), job.bits)
+    limits = [(item.low, item.high), *item.further]
+    if len(limits) > 1:
+        fractions = np.stack(
+            [to_fraction(channel, low, high) for channel, (low, high) in zip(image, limits, strict=True)]
+        )
+    else:
+        fractions = to_fraction(image, item.low, item.high)
+    square = from_fraction(apply(fractions, item.geometry), job.bits)
     return np.repeat(square, job.channels, axis=0) if len(square) < job.channels else square
 
 

@@ -32,8 +32,8 @@ THUMB_SIDE = 16
 class Surveyed(BaseModel):
     """What the first look found in one source; enough to plan without reading it again.
 
-    `wide`: more than 8 bits. `spacing_mm`: (row, column). `low`, `high`: the percentiles of a volume. `foreground`: the
-    share of each of a volume's slices. `thumb`: 16x16 grey values in hexadecimal (the middle slice of a volume).
+    `wide`: more than 8 bits. `spacing_mm`: (row, column). `low`, `high`: the percentiles of a volume's first contrast,
+    `further`: those of the others. `foreground`: the share of each of a volume's slices. `thumb`: 16x16 grey values in hexadecimal (the middle slice of a volume).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +49,7 @@ class Surveyed(BaseModel):
     spacing_mm: tuple[float, float] | None = None
     low: float = 0.0
     high: float = 255.0
+    further: list[tuple[float, float]] = []
     foreground: list[float] = []
     thumb: str
     notes: list[str] = []
@@ -118,14 +119,20 @@ def _survey_volume(
         values = np.unique(volume.voxels)
         text = f"{source.paths[0]}: holds only {len(values)} whole numbers, a label map and not a scan"
         return Failure(name=source.name, reason=text, kind="labels")
-    low, high = percentile_range(volume.voxels, options.percentiles)
-    if not high > low:
+    if len(volume.contrasts) > 1 and not options.contrasts:
+        text = (f"{source.paths[0]}: shape {'x'.join(map(str, volume.voxels.shape))} (a time series or several contrasts), "
+                "expected one 3D volume, or --contrasts to take each as a channel")  # fmt: skip
+        return Failure(name=source.name, reason=text)
+    ranges = [percentile_range(contrast, options.percentiles) for contrast in volume.contrasts]
+    if not all(high > low for low, high in ranges):
         return Failure(name=source.name, reason=f"{source.paths[0]}: all voxels are equal")
     plane = options.plane or DEFAULT_PLANE
-    fractions = to_fraction(plane_slices(volume.voxels, plane), low, high)
+    each = [to_fraction(plane_slices(c, plane), *limits) for c, limits in zip(volume.contrasts, ranges)]
+    fractions = each[0] if len(each) == 1 else np.mean(each, axis=0, dtype=np.float32)
     return Surveyed(
-        name=source.name, stamp=stamp, sha256=digest, height=fractions.shape[1], width=fractions.shape[2], channels=1,
-        wide=True, mode="volume", spacing_mm=plane_spacing(volume.spacing_mm, plane), low=low, high=high,
+        name=source.name, stamp=stamp, sha256=digest, height=fractions.shape[1], width=fractions.shape[2],
+        channels=len(each), wide=True, mode="volume" if len(each) == 1 else f"volume of {len(each)} contrasts",
+        spacing_mm=plane_spacing(volume.spacing_mm, plane), low=ranges[0][0], high=ranges[0][1], further=ranges[1:],
         foreground=foreground_shares(fractions), thumb=_thumb(fractions[len(fractions) // 2]), notes=list(volume.notes),
     )  # fmt: skip
 

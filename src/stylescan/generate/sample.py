@@ -252,6 +252,13 @@ def class_indices(labels: Labels, seeds: Sequence[int], meta: SnapshotMeta) -> l
             f"labels: class index {wrong[0]}, expected 0 to {len(meta.class_names) - 1}",
             remedy=f"the classes are, in order: {', '.join(meta.class_names)}",
         )
+    unseen = [label for label in found if meta.class_frequencies[label] == 0]
+    if unseen:
+        seen = [name for name, share in zip(meta.class_names, meta.class_frequencies) if share > 0]
+        raise ConfigError(
+            f"class {meta.class_names[unseen[0]]!r}: no training image had it, so the model cannot know it",
+            remedy=f"give one of: {', '.join(seen)}",
+        )
     return found
 
 

@@ -11,15 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
 from stylescan.config import Action, HealthConfig
-from stylescan.data.prepared import PreparedDataset, to_unit_range
 from stylescan.errors import StylescanError
-from stylescan.nets.protocols import Discriminator, Generator, one_hot
-from stylescan.train.pictures import fake_images
 
 Watch = Literal["nan", "divergence", "collapse", "overfitting", "augment_ceiling"]
 
@@ -37,19 +30,30 @@ SIGN_IMAGES = 1000  # ... and five lines of one step each prove nothing, so the 
 # Share of the real images' diversity: fakes of a sound run have .5 to 1, a collapsed one's differ by noise maps alone.
 COLLAPSED, LEARNED, COLLAPSE_SCORES = 0.15, 0.3, 2
 # r_v is 0 where D scores unseen reals as training ones, 1 where it takes them for fakes.
-OVERFIT, OVERFIT_SCORES, OVERFIT_MARGIN = 0.6, 2, 0.2
-PROBE_IMAGES = 64
+OVERFIT, OVERFIT_SCORES = 0.6, 2
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Diversity of the fakes relative to reals, and D's r_v; None where it cannot be said."""
+
+    diversity: float | None
+    overfitting: float | None
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something went wrong: by which watch, at which step, in words, what helps, and the configured action."""
+    """Something went wrong: by which watch, at which step, in words, what helps, and the configured action.
+
+    sound_step: the last step at which this watch looked and saw nothing; later checkpoints are not to be trusted.
+    """
 
     watch: Watch
     step: int
     message: str
     remedy: str
     action: Action
+    sound_step: int = 0
 
 
 def decide(
@@ -176,6 +180,7 @@ class HealthMonitor:
         if not wrong:
             for part in ("count", "near", "from", "since", "told"):
                 memory.pop(f"{part}/{key}", None)
+            memory[f"sound/{key}"] = float(step)
             return []
         memory[f"count/{key}"] = memory.get(f"count/{key}", 0.0) + 1
         if memory[f"count/{key}"] * 2 >= times:
@@ -185,7 +190,7 @@ class HealthMonitor:
         if memory[f"count/{key}"] < times or nimg - began < images or f"told/{key}" in memory:
             return []
         memory[f"told/{key}"] = 1.0
-        return [Finding(watch, step, text, REMEDIES[watch], action)]
+        return [Finding(watch, step, text, REMEDIES[watch], action, int(memory.get(f"sound/{key}", 0.0)))]
 
 
 REMEDIES: dict[Watch, str] = {
@@ -197,120 +202,3 @@ REMEDIES: dict[Watch, str] = {
     "augment_ceiling": "The set is small for these nets: add subjects, start from another model (--init), or take "
     "narrower nets (model.channel_max).",
 }
-
-
-class FirstBadStep:
-    """The first step whose losses are not finite, kept on the device: noting it waits for nothing."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._step = torch.full([], -1, dtype=torch.int64, device=device)
-
-    def note(self, step: int, sums: Iterable[Tensor]) -> None:
-        """Look at the running sums (scalars) after `step`; a value that is not finite stays in a sum."""
-        bad = ~torch.isfinite(torch.stack(list(sums)).sum())
-        self._step = torch.where(bad & (self._step < 0), step, self._step)
-
-    def read(self) -> int | None:
-        """The step, or None; waits for the device."""
-        step = int(self._step)
-        return None if step < 0 else step
-
-    def clear(self) -> None:
-        """Forget, after a roll back."""
-        self._step.fill_(-1)
-
-
-@torch.no_grad()
-def weight_facts(net: nn.Module) -> dict[str, float]:
-    """Root mean square of every parameter by name, not finite where any value is not; one wait for the device."""
-    named = dict(net.named_parameters())
-    norms = torch._foreach_norm(list(named.values()))
-    return {n: v / math.sqrt(max(p.numel(), 1)) for (n, p), v in zip(named.items(), torch.stack(norms).tolist())}
-
-
-def diversity(images: np.ndarray, *, side: int = 16) -> float:
-    """Mean distance between pairs of images after averaging to at most side x side; 0 where all are equal.
-
-    images: uint8 or uint16 [N, C, H, W]. A distance is the root mean square difference, 1 between black and white.
-    Averaging leaves noise and texture out: anatomy, pose and brightness remain. NaN for fewer than two images.
-    """
-    if len(images) < 2:
-        return math.nan
-    pooled = torch.from_numpy(images.astype(np.float32) / np.iinfo(images.dtype).max)
-    pooled = nn.functional.adaptive_avg_pool2d(pooled, min(side, *images.shape[2:]))
-    flat = pooled.flatten(1).double()
-    return float(torch.pdist(flat).mean()) / math.sqrt(flat.shape[1])
-
-
-def relative_diversity(
-    fakes: np.ndarray, fake_labels: np.ndarray, reals: np.ndarray, real_labels: np.ndarray
-) -> float | None:
-    """Diversity of fakes as a share of the reals', within classes; the least of the classes counts, so that one
-    collapsed class shows. None where no class has two different reals. Labels: [N], all equal without classes."""
-    shares = []
-    for label in np.unique(real_labels):
-        real, fake = diversity(reals[real_labels == label]), diversity(fakes[fake_labels == label])
-        if math.isfinite(real) and math.isfinite(fake) and real > 0:
-            shares.append(fake / real)
-    return min(shares, default=None)
-
-
-@torch.no_grad()
-def mean_score(D: Discriminator, images: np.ndarray, labels: np.ndarray, *, batch: int = 16) -> float:
-    """D's mean score of images uint8 or uint16 [N, C, H, W] with class indices [N]."""
-    device = next(D.parameters()).device
-    total = 0.0
-    for start in range(0, len(images), batch):
-        some = to_unit_range(images[start : start + batch]).to(device)
-        c = one_hot(labels[start : start + batch].tolist(), D.spec.num_classes)
-        total += float(D(some, None if c is None else c.to(device)).sum())
-    return total / len(images)
-
-
-def overfitting(train: float, unseen: float, fake: float) -> float | None:
-    """r_v = (E D(train) - E D(unseen)) / (E D(train) - E D(fake)) (Karras et al. 2020, 'Training GANs with limited
-    data', equation 1). None where D tells reals from fakes by too little for a share of it to mean anything."""
-    return (train - unseen) / (train - fake) if train - fake > OVERFIT_MARGIN else None
-
-
-@dataclass(frozen=True)
-class Probed:
-    """Diversity of the fakes relative to reals, and D's r_v; None where it cannot be said."""
-
-    diversity: float | None
-    overfitting: float | None
-
-
-class Probe:
-    """Measures for `on_score`, with the same images and latents every time, so that weights alone make a difference.
-
-    dataset: its train and, where there are any, select images, spread over subjects.
-    """
-
-    def __init__(self, dataset: PreparedDataset) -> None:
-        self._bits, k = dataset.bits, max(dataset.num_classes, 1)
-        each = max(PROBE_IMAGES // k, 8)
-        self._labels = np.repeat(np.arange(k), each)  # of the fakes
-        train, self._select = dataset.indices("train"), _spread(dataset.indices("select"), PROBE_IMAGES)
-        self._seen = _spread(train, PROBE_IMAGES)  # classes in their shares, as in select
-        classes = dataset.labels if dataset.num_classes else np.zeros(len(dataset), np.int64)
-        chosen = np.concatenate([_spread(train[classes[train] == label], each) for label in range(k)])
-        self._reals, self._real_labels = dataset.read(chosen), classes[chosen]
-        self._dataset = dataset
-
-    def __call__(self, G: Generator, D: Discriminator) -> Probed:
-        """Probe the generator to be shared (G_ema) and D."""
-        fakes = fake_images(G, self._labels.tolist(), bits=self._bits, noise="random")
-        share = relative_diversity(fakes, self._labels, self._reals, self._real_labels)
-        if len(self._select) == 0:
-            return Probed(share, None)
-        seen, unseen = (
-            mean_score(D, self._dataset.read(index), self._dataset.labels[index])
-            for index in (self._seen, self._select)
-        )
-        return Probed(share, overfitting(seen, unseen, mean_score(D, fakes, self._labels)))
-
-
-def _spread(indices: np.ndarray, n: int) -> np.ndarray:
-    """At most n of the indices at equal distances: a dataset lists its images subject by subject."""
-    return indices[np.linspace(0, len(indices) - 1, min(n, len(indices))).round().astype(np.int64)]

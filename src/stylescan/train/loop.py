@@ -12,14 +12,18 @@ import torch
 
 from stylescan.config import RunConfig
 from stylescan.data.prepared import PreparedDataset
-from stylescan.errors import CheckpointError, ForeignCheckpointError, StylescanError
+from stylescan.errors import CheckpointError, ConfigError, ForeignCheckpointError
+from stylescan.files import storage_error
 from stylescan.runtime import Team, environment
-from stylescan.train.checkpoint import load_checkpoint
+from stylescan.train.checkpoint import is_good, load_checkpoint
+from stylescan.train.guard import Guard, RollBack
+from stylescan.train.health import Finding, stop_error
 from stylescan.train.record import Recorder
 from stylescan.train.run_folder import RunFolder, config_hash
 from stylescan.train.signals import stop_on_signals
 from stylescan.train.state import TrainState, build_state
 from stylescan.train.step import StepStats, build_setup, train_step
+from stylescan.train.transfer import TransferPlan, apply_transfer
 
 Score = Callable[[Callable[[int], np.ndarray]], dict[str, float]]
 
@@ -51,7 +55,8 @@ class Trainer:
 
     score: called with a function n -> uint8|uint16 [n, C, H, W] of fakes; returns at least `kid`; None where the data
     have no select split. team: the processes that train together; each has a Trainer, the leader's alone writes and
-    scores. progress and notice: what the caller shows.
+    scores. transfer: what a new run takes of another model; the leader's counts. progress and notice: what the caller
+    shows.
     """
 
     run: RunFolder
@@ -60,6 +65,7 @@ class Trainer:
     device: torch.device
     score: Score | None = None
     team: Team = field(default_factory=Team)
+    transfer: TransferPlan | None = None
     progress: Callable[[Progress], None] = lambda _: None
     notice: Callable[[str], None] = lambda _: None
 
@@ -71,6 +77,9 @@ class Trainer:
         self.hash = config_hash(self.config)
         self.latest: dict[str, float] = {}
         self.record = Recorder(self.run, self.dataset, self.config, self.setup.reader.class_frequencies())
+        self.guard = Guard(
+            self.config, self.dataset, self.device, self.total_nimg, self.team, self.record.line, self.notice
+        )
 
     def train(self) -> TrainResult:
         """Continue to the end or to a signal. The leader's caller holds the folder's lock."""
@@ -81,21 +90,31 @@ class Trainer:
             while self.state.nimg < self.total_nimg and stopped is None:
                 before = self.state.nimg
                 train_step(self.state, self.setup, self.stats)
+                self.guard.after_step(self.state, self.stats)
                 self.progress(Progress(self.state.nimg, self.total_nimg, clock.overall(self.state.nimg), self.latest))
-                self._events(before, clock)
                 if self.team.any(stop.name is not None, self.device):
                     stopped = stop.name or "a signal to another process"
-            if not self._saved():
-                self._save()
-        if self.team.leader:
-            self.record.curves()
+                try:
+                    self._events(before, clock)
+                    if stopped and not self._saved():
+                        self.guard.check_weights(self.state)
+                        self._save()
+                except RollBack as wanted:
+                    self._roll_back(wanted.findings)
+                    clock = _Clock(self.state.nimg)
+        self._picture(self.record.curves)
         p = self.state.progress
         return TrainResult(p.nimg >= self.total_nimg, p.nimg, stopped, p.best_score, p.best_nimg)
 
     def _enter(self) -> None:
         """Resume from the newest whole checkpoint, or begin: configuration, real grid, first fake grid."""
         resumed = self._resume()
+        if self.team.leader and not resumed:
+            self._take_source()
         self.team.copy_from_leader(t for net in (self.state.G, self.state.D, self.state.G_ema) for t in _tensors(net))
+        self.guard.load(self.state)
+        if not resumed:
+            self.guard.check_weights(self.state)  # what they are compared with from now on
         if not self.team.leader:
             return
         self.run.remember_data(self.dataset.path)
@@ -103,8 +122,19 @@ class Trainer:
             self.run.drop_after(self.state.nimg)
             self.run.cut_log(self.state.nimg)
             return
-        self.record.begin(self.setup.reader.indices)
-        self.record.grid(self.state)
+        self.record.begin(self.transfer)
+        self._picture(lambda: self.record.reals(self.setup.reader.indices))
+        self._picture(lambda: self.record.grid(self.state))
+
+    def _take_source(self) -> None:
+        """Start from the model that the configuration names; without it the run would quietly be another one."""
+        if self.config.transfer.source != (self.transfer and self.transfer.source):
+            raise ConfigError(
+                f"{self.run.path}: this run starts from another model and has no checkpoint yet",
+                remedy="Name that model again (--init).",
+            )
+        if self.transfer is not None:
+            apply_transfer(self.transfer, self.state)
 
     def _resume(self) -> bool:
         """The leader finds the newest whole checkpoint; the others load the same one."""
@@ -118,6 +148,7 @@ class Trainer:
         return name is not None
 
     def _resume_newest(self) -> str | None:
+        damaged = ""
         for folder in reversed(self.run.list_checkpoints()):
             try:
                 identity = load_checkpoint(folder, self.state, config_hash=self.hash)
@@ -125,6 +156,7 @@ class Trainer:
                 raise
             except CheckpointError as problem:
                 self.notice(f"skipped a damaged checkpoint: {problem.message}")
+                damaged = problem.message
                 continue
             here = environment(self.device, self.team)
             changed = [
@@ -134,6 +166,11 @@ class Trainer:
                 self.notice(f"resumed on another machine set-up ({', '.join(changed)}): not bit-for-bit the same run")
             self.notice(f"resumed at {self.state.nimg / 1000:g} kimg")
             return folder.name
+        if damaged:  # beginning anew here would overwrite what is left
+            raise CheckpointError(
+                f"{self.run.checkpoints}: every checkpoint is damaged ({damaged})",
+                remedy="Start a new run in another folder (--out); RUN/snapshot of this one can be its --init.",
+            )
         return None
 
     def _due(self, before: int, every_kimg: float | None) -> bool:
@@ -145,31 +182,70 @@ class Trainer:
 
     def _events(self, before: int, clock: _Clock) -> None:
         train = self.config.train
-        if self._due(before, train.log_kimg):
+        log, score, save = (self._due(before, k) for k in (train.log_kimg, train.score_kimg, train.checkpoint_kimg))
+        if log:
             self._log(clock.since_last(self.state.nimg))
-        if self.team.leader and self._due(before, train.grid_kimg):
-            self.record.grid(self.state)
-        improved = self._due(before, train.score_kimg) and self._score()
-        if improved or self._due(before, train.checkpoint_kimg):
+        if log or score or save:
+            self.guard.check_weights(self.state)
+        if self._due(before, train.grid_kimg):
+            self._picture(lambda: self.record.grid(self.state))
+        improved = score and self._score()
+        if score:
+            self.guard.check_fakes(self.state, self.latest.get("kid"))
+        if improved or save:
             self._save()
+
+    def _picture(self, draw: Callable[[], None]) -> None:
+        """The leader draws; a picture that cannot be written is no reason to stop."""
+        if not self.team.leader:
+            return
+        try:
+            draw()
+        except OSError as problem:
+            self.notice(storage_error("a picture", problem, then="it is drawn again.").message + "; training goes on")
+
+    def _roll_back(self, findings: list[Finding]) -> None:
+        """Go back to the newest good checkpoint with lower learning rates; the best score and snapshot are kept."""
+        p = self.state.progress
+        rolled_back, best_score, best_nimg, step = p.roll_backs + 1, p.best_score, p.best_nimg, p.step
+        name = self.team.share(self._load_newest_good() if self.team.leader else None, self.device)
+        if name is None:
+            raise stop_error(findings, p.roll_backs)
+        if not self.team.leader:
+            load_checkpoint(self.run.checkpoints / name, self.state, config_hash=self.hash)
+        p = self.state.progress
+        p.roll_backs, p.best_score, p.best_nimg = rolled_back, best_score, best_nimg
+        self.guard.load(self.state)
+        self.stats = StepStats()
+        text = (
+            f"rolled back from step {step} to {p.step}, learning rates x {self.config.health.lr_factor**rolled_back:g}"
+        )
+        self.notice(text)
+        if self.team.leader:
+            self.run.drop_after(self.state.nimg)
+            self.run.cut_log(self.state.nimg)
+            event = {"event": "roll_back", "watch": findings[0].watch, "since_step": findings[0].step}
+            self.record.line(self.state, {**event, "message": f"{findings[0].message}; {text}"})
+
+    def _load_newest_good(self) -> str | None:
+        for folder in reversed(self.run.list_checkpoints()):
+            if is_good(folder):
+                try:
+                    load_checkpoint(folder, self.state, config_hash=self.hash)
+                except CheckpointError as problem:
+                    self.notice(f"skipped a damaged checkpoint: {problem.message}")
+                    continue
+                return folder.name
+        return None
 
     def _log(self, images_per_s: float) -> None:
         means = self.stats.take(self.team)
         if self.setup.operations:
             means["augment_p"] = self.state.ada.p
-        self._check_finite(means)
         self.latest = {**self.latest, **means}  # the last score stays in sight
         if self.team.leader:
             self.record.line(self.state, {"images_per_s": round(images_per_s, 3), **means})
-
-    def _check_finite(self, means: dict[str, float]) -> None:
-        bad = [name for name, value in means.items() if not math.isfinite(value)]
-        if bad:
-            raise StylescanError(
-                f"training diverged by step {self.state.step}: {bad[0]} is {means[bad[0]]}",
-                remedy="The last checkpoint is unharmed. Start a new run with half the train.lr or four times the "
-                "objective.r1_gamma.",
-            )
+        self.guard.check_losses(self.state, means)
 
     def _score(self) -> bool:
         """Score G_ema on select; write the snapshot where it is the best so far. Returns whether it is."""
@@ -186,7 +262,7 @@ class Trainer:
         p.best_score, p.best_nimg = scores["kid"], self.state.nimg
         if self.team.leader:
             self.record.snapshot(self.state)
-            self.record.curves()
+        self._picture(self.record.curves)
         return True
 
     def _saved(self) -> bool:
@@ -194,15 +270,10 @@ class Trainer:
         return bool(self.team.share(self.run.checkpoint(self.state.nimg).is_dir(), self.device))
 
     def _save(self) -> None:
-        for name, parameter in self.state.G_ema.named_parameters():
-            if not bool(torch.isfinite(parameter).all()):
-                raise StylescanError(
-                    f"training diverged by step {self.state.step}: G_ema.{name} is not finite",
-                    remedy="The last checkpoint is unharmed. Start a new run with half the train.lr.",
-                )
+        self.guard.store(self.state)
         if self.team.leader:
             identity = {"config_hash": self.hash, "environment": environment(self.device, self.team)}
-            self.record.checkpoint(self.state, identity=identity)
+            self.record.checkpoint(self.state, identity=identity, good=self.guard.good)
 
 
 class _Clock:

@@ -46,6 +46,8 @@ def measure_cost(
     timed step holds every lazy phase, so that such a figure errs to the slow side. The processes of a `team` call this
     together, and step together.
     """
+    # a rest of G at the start must not pass for the whole run's pace
+    config = config.model_copy(update={"transfer": config.transfer.model_copy(update={"d_alone": 0.0})})
     setup = build_setup(config, dataset, dataset.indices("train"), team=team)
     state = build_state(config, setup.phases, device=device)
     stats = StepStats()

@@ -9,13 +9,14 @@ import numpy as np
 
 from stylescan.config import RunConfig, write_config
 from stylescan.data.prepared import PreparedDataset
-from stylescan.errors import StylescanError
+from stylescan.files import storage_error, write_json_atomic
 from stylescan.generate.sample import apportion
 from stylescan.generate.snapshot import SnapshotMeta, save_snapshot
 from stylescan.train.checkpoint import save_checkpoint
 from stylescan.train.pictures import fake_grid, fake_images, real_grid, save_curves, save_grid
-from stylescan.train.run_folder import RunFolder, read_log
+from stylescan.train.run_folder import AGAIN, RunFolder, read_log
 from stylescan.train.state import TrainState
+from stylescan.train.transfer import TransferPlan
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,18 @@ class Recorder:
     config: RunConfig
     class_frequencies: np.ndarray
 
-    def begin(self, train_indices: np.ndarray) -> None:
-        """A new run's configuration and its grid of real images."""
-        self.run.log.unlink(missing_ok=True)
-        write_config(self.run.config, self.config)
+    def begin(self, transfer: TransferPlan | None = None) -> None:
+        """A new run's configuration, and what it takes of another model."""
+        try:
+            self.run.log.unlink(missing_ok=True)
+            if transfer is not None:
+                write_json_atomic(self.run.transfer, transfer.record())
+            write_config(self.run.config, self.config)
+        except OSError as problem:
+            raise storage_error("the run's configuration", problem, then="repeat the command.") from None
+
+    def reals(self, train_indices: np.ndarray) -> None:
+        """A grid of real images."""
         save_grid(self.run.pictures / "reals.png", real_grid(self.dataset, train_indices, seed=self.config.seed))
 
     def line(self, state: TrainState, values: dict[str, Any]) -> None:
@@ -54,19 +63,18 @@ class Recorder:
             labels = apportion(self.class_frequencies.tolist(), n).tolist()
         return fake_images(state.G_ema, labels, bits=self.dataset.bits, noise="random")
 
-    def checkpoint(self, state: TrainState, *, identity: dict[str, Any]) -> None:
-        """A checkpoint of this moment, and the snapshot where no score chooses one; older ones are dropped."""
+    def checkpoint(self, state: TrainState, *, identity: dict[str, Any], good: bool) -> None:
+        """A checkpoint of this moment, and the snapshot where no score chooses one; older ones are dropped.
+
+        good: whether the run is in good health; a sick one's generator does not replace the snapshot of a sound one.
+        """
         try:
             # the snapshot first: a run killed in between comes back here, one killed after it needs nothing more
-            if state.progress.best_nimg is None:
+            if state.progress.best_nimg is None and (good or not self.run.snapshot.is_dir()):
                 self.snapshot(state)
-            save_checkpoint(self.run.checkpoint(state.nimg), state, identity=identity)
+            save_checkpoint(self.run.checkpoint(state.nimg), state, identity=identity, good=good)
         except OSError as problem:
-            raise StylescanError(
-                f"{self.run.path}: the checkpoint at {state.nimg / 1000:g} kimg could not be written "
-                f"({problem.strerror})",
-                remedy="Free space or restore permission, then repeat the command with --resume.",
-            ) from None
+            raise storage_error(f"the checkpoint at {state.nimg / 1000:g} kimg", problem, then=AGAIN) from None
         self.run.prune(keep=self.config.train.keep_checkpoints, best_nimg=state.progress.best_nimg)
 
     def snapshot(self, state: TrainState) -> None:
@@ -86,4 +94,7 @@ class Recorder:
             seed=self.config.seed,
             nimg=state.nimg,
         )
-        save_snapshot(self.run.snapshot, state.G_ema, meta)
+        try:
+            save_snapshot(self.run.snapshot, state.G_ema, meta)
+        except OSError as problem:
+            raise storage_error("the snapshot", problem, then=AGAIN) from None

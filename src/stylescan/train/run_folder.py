@@ -6,6 +6,7 @@ RUN/log.jsonl            one line a log interval, score or event
 RUN/checkpoints/         the last few and the best; see checkpoint.py
 RUN/snapshot/            the shareable generator: the best so far on select, or the last
 RUN/pictures/            reals.png, fakes_KIMG.png, losses.png
+RUN/transfer.json        what was taken of the model named by --init, tensor by tensor
 RUN/local.json           where the data lie on this machine; nothing to share
 ```
 """
@@ -51,6 +52,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.snapshot = path / "snapshot"
         self.pictures = path / "pictures"
+        self.transfer = path / "transfer.json"
         self.local = path / "local.json"
 
     @property
@@ -73,7 +75,14 @@ class RunFolder:
         if self.path.is_file():
             raise ConfigError(f"{self.path}: a file, expected a folder", remedy="Choose another --out.")
         # what a start leaves that was killed before its configuration stood
-        begun = {LOCK_NAME, self.checkpoints.name, self.pictures.name, self.local.name, self.log.name}
+        begun = {
+            LOCK_NAME,
+            self.checkpoints.name,
+            self.pictures.name,
+            self.local.name,
+            self.log.name,
+            self.transfer.name,
+        }
         if self.path.is_dir() and any(item.name not in begun and not is_leftover(item) for item in self.path.iterdir()):
             raise ConfigError(
                 f"{self.path}: holds other files and no run", remedy="Choose an empty or new folder for --out."

@@ -9,9 +9,11 @@ import torch
 
 from stylescan.config import DataFingerprint, RunConfig, merge, read_config, validate_config
 from stylescan.data.prepared import PreparedDataset
+from stylescan.errors import CheckpointError
 from stylescan.runtime import Team
 from stylescan.train.measure import Cost, measure_cost
 from stylescan.train.run_folder import RunFolder, require_same
+from stylescan.train.transfer_rules import InitSource
 
 
 def fingerprint(dataset: PreparedDataset) -> DataFingerprint:
@@ -37,13 +39,25 @@ def fingerprint(dataset: PreparedDataset) -> DataFingerprint:
 
 
 def resumed_config(
-    run: RunFolder, dataset: PreparedDataset, *, preset: str | None, kimg: float | None, overrides: Mapping[str, Any]
+    run: RunFolder,
+    dataset: PreparedDataset,
+    *,
+    preset: str | None,
+    kimg: float | None,
+    overrides: Mapping[str, Any],
+    source: InitSource | None = None,
 ) -> RunConfig:
     """The stored configuration, after checking it against the data and every option given again.
 
     Raises CheckpointError naming the first thing that differs, ConfigError where the stored file is damaged.
     """
     stored = read_config(run.config)
+    if source is not None and source.hash != stored.transfer.source:
+        found = "from scratch" if stored.transfer.source is None else f"from the model {stored.transfer.source[:12]}"
+        raise CheckpointError(
+            f"--init: this run was started {found}, not from {source.hash[:12]}",
+            remedy="Leave --init out to continue this run, or start a new one in another --out.",
+        )
     asked = merge(stored.model_dump(mode="json"), overrides)
     asked = merge(asked, {"data": fingerprint(dataset).model_dump(mode="json")})
     if preset is not None:

@@ -15,6 +15,7 @@ from stylescan.nets.build import build_discriminator, build_generator
 from stylescan.nets.protocols import Discriminator, Generator
 from stylescan.train.ada import Ada, new_buffers
 from stylescan.train.objective import Net, Phase, lazy_correction
+from stylescan.train.transfer import frozen_of
 
 
 @dataclass
@@ -25,11 +26,14 @@ class Progress:
     nimg: int = 0
     best_score: float | None = None
     best_nimg: int | None = None
+    roll_backs: int = 0  # each has multiplied the learning rates by health.lr_factor
+    health: dict[str, float] = field(default_factory=dict)  # what the health monitor remembers
 
 
 @dataclass
 class TrainState:
-    """Networks, average, optimisers, objective buffers (path length, augmentation) and position.
+    """Networks, average, optimisers, objective buffers (path length, augmentation) and position. frozen: names of D's
+    parameters that never move.
 
     `tensors` and `numbers` list everything; what is not listed there does not survive a resume.
     """
@@ -42,6 +46,7 @@ class TrainState:
     buffers: dict[str, Tensor]
     ada: Ada
     progress: Progress = field(default_factory=Progress)
+    frozen: frozenset[str] = frozenset()
 
     @property
     def step(self) -> int:
@@ -113,7 +118,11 @@ def build_optimiser(net: nn.Module, which: Net, config: RunConfig, phases: tuple
     c = lazy_correction(phases, which)
     t = config.train
     return torch.optim.Adam(
-        net.parameters(), lr=t.lr * c, betas=(float(t.beta1) ** c, float(t.beta2) ** c), eps=1e-8, fused=True
+        [{"params": list(net.parameters()), "initial_lr": t.lr * c}],
+        lr=t.lr * c,
+        betas=(float(t.beta1) ** c, float(t.beta2) ** c),
+        eps=1e-8,
+        fused=True,
     )
 
 
@@ -131,6 +140,7 @@ def build_state(config: RunConfig, phases: tuple[Phase, ...], *, device: torch.d
         opt_D=build_optimiser(D, "D", config, phases),
         buffers=buffers,
         ada=Ada(config.augment, config.train.total_kimg, buffers),
+        frozen=frozen_of(config, D),
     )
 
 

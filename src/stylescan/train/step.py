@@ -19,8 +19,9 @@ from stylescan.train.ada import check_augment
 from stylescan.train.augment import augment, draw
 from stylescan.train.ema import ema_beta, update_ema
 from stylescan.train.lawful import lawful_operations
-from stylescan.train.objective import Kind, Phase, PhaseBatch, build_objective
+from stylescan.train.objective import Kind, Net, Phase, PhaseBatch, build_objective
 from stylescan.train.state import TrainState
+from stylescan.train.transfer import g_rests, lr_factor
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,8 @@ def run_phase(state: TrainState, phase: Phase, batch: PhaseBatch, stats: StepSta
     other = state.D if phase.net == "G" else state.G
     net.requires_grad_(True)
     other.requires_grad_(False)
+    for name in state.frozen if phase.net == "D" else ():
+        net.get_parameter(name).requires_grad_(False)
     losses = [(term.name, term.value(batch)) for term in phase.terms]
     sum((values.mean() for _, values in losses), torch.zeros([])).mul(phase.gain).backward()  # type: ignore[no-untyped-call]
     batch.team.mean_(p.grad for p in net.parameters() if p.grad is not None)
@@ -160,6 +163,15 @@ def run_phase(state: TrainState, phase: Phase, batch: PhaseBatch, stats: StepSta
             stats.add(f"sign_{name}", scores.sign())
 
 
+def _set_learning_rates(state: TrainState, config: RunConfig) -> None:
+    """The learning rates at this position: warm-up after a transfer, lowered by every roll back."""
+    lowered = config.health.lr_factor**state.progress.roll_backs
+    optimisers: tuple[tuple[Net, torch.optim.Adam], ...] = (("G", state.opt_G), ("D", state.opt_D))
+    for net, optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = group["initial_lr"] * lr_factor(config, net, state.nimg) * lowered
+
+
 def train_step(state: TrainState, setup: Setup, stats: StepStats) -> None:
     """Run every due phase on the batch at `state.nimg`, update G_ema, and move the position."""
     config, team = setup.config, setup.team
@@ -168,7 +180,10 @@ def train_step(state: TrainState, setup: Setup, stats: StepStats) -> None:
     images, labels = setup.reader.batch(state.nimg, batch_size, part=(team.rank, team.size))
     c = one_hot(labels.tolist(), state.G.spec.num_classes)
     reals, c_real = images.to(device), None if c is None else c.to(device)
+    _set_learning_rates(state, config)
     for phase in setup.phases:
+        if phase.net == "G" and g_rests(config, state.nimg):
+            continue
         if state.step % phase.interval == 0:
             run_phase(state, phase, draw_phase(state, phase, setup, reals, c_real), stats)
     state.step += 1

@@ -1,0 +1,219 @@
+"""Few training images: from scratch against from another model, in equal core-minutes.
+
+    python benchmarks/transfer.py --data DATA --init RUN --out OUT --core-minutes 30 [--images 300] [--workers 2]
+        [--seeds 0 1] [--arms scratch init freeze1 freeze2 snapshot]
+
+DATA is a prepared dataset, RUN a finished run on other anatomy. Every arm has RUN's nets, trains in a process of its own
+on one thread, and sees `--images` images of the training split: whole subjects in an order drawn by the seed, the last
+one cut. At each sixth of the time the averaged generator is scored against the select subjects (scoring is not counted).
+scratch: fresh weights; init: RUN's G_ema and D; freezeN: the same with D's first N blocks frozen; snapshot: G_ema alone.
+A finished arm leaves OUT/ARM_seedN.json and grids; repeating the command does the missing ones and prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from core_minutes import one_thread, side_by_side, train_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stylescan.config import RunConfig
+    from stylescan.data.prepared import PreparedDataset
+
+MARKS = 6
+MAX_REAL = 2000
+
+
+def choose_images(dataset: PreparedDataset, images: int, seed: int) -> np.ndarray:
+    """[images] positions of the training split, whole subjects but for the last."""
+    from stylescan.randomness import numpy_generator
+
+    train = dataset.indices("train")
+    subjects = dataset.subjects[train]
+    order = numpy_generator(seed, "few_subjects").permutation(np.unique(subjects))
+    chosen = np.concatenate([train[subjects == subject] for subject in order])[:images]
+    if len(chosen) < images:
+        sys.exit(f"the training split holds {len(chosen)} images, {images} were asked for")
+    return np.sort(chosen)
+
+
+def arm_config(
+    arm: str, init: Path, dataset: PreparedDataset, images: int, seed: int, kimg: float
+) -> tuple[RunConfig, Any]:
+    """(configuration, transfer plan or None) of an arm."""
+    from stylescan.config import RunConfig as Config
+    from stylescan.presets import build_config
+    from stylescan.train.init_source import load_source
+    from stylescan.train.start import fingerprint
+    from stylescan.train.transfer import settle_transfer, source_model_overrides
+
+    data = fingerprint(dataset).model_copy(update={"train_images": images})
+
+    def build(overrides: Mapping[str, Any]) -> Config:
+        return build_config("small", data, kimg=kimg, seed=seed, overrides=dict(overrides))
+
+    source = load_source(init / "snapshot" if arm == "snapshot" else init)
+    if arm == "scratch":
+        return build({"model": source_model_overrides(source)}), None
+    frozen = int(arm.removeprefix("freeze")) if arm.startswith("freeze") else 0
+    overrides, plan = settle_transfer(source, {"transfer": {"freeze_d": frozen}}, build)
+    return build(overrides), plan
+
+
+def seconds_an_image(config: RunConfig, dataset: PreparedDataset, chosen: np.ndarray) -> float:
+    """Processor time an image, on nets that are thrown away: the schedules are shares of the whole length."""
+    import torch
+
+    from stylescan.train.state import build_state
+    from stylescan.train.step import build_setup
+
+    setup = build_setup(config, dataset, chosen)
+    state = build_state(config, setup.phases, device=torch.device("cpu"))
+    train_for(state, setup, 1.0)
+    before = state.nimg
+    return train_for(state, setup, 3.0) / (state.nimg - before)
+
+
+class Judge:
+    """KID and FD against the select subjects."""
+
+    def __init__(self, dataset: PreparedDataset) -> None:
+        from stylescan.evaluate.features import get_extractor
+        from stylescan.evaluate.reference import thin_by_subject
+
+        self.dataset, self.cache = dataset, dataset.path / "cache"
+        self.extractor = get_extractor("efficientnet-lite0")
+        held = dataset.indices("select")
+        self.held = held[thin_by_subject(dataset.subjects[held], MAX_REAL, seed=0)]
+        self.real = self.features(self.held)
+
+    def features(self, positions: np.ndarray) -> np.ndarray:
+        """Features of real images."""
+        from stylescan.evaluate.cache import cached_features
+
+        return cached_features(self.extractor, self.dataset, positions, self.cache)
+
+    def scores(self, images: np.ndarray) -> dict[str, float]:
+        """Of fakes [n, C, H, W]."""
+        from stylescan.evaluate.cache import extract
+        from stylescan.evaluate.metrics import METRICS
+
+        features, subjects = extract(self.extractor, images), self.dataset.subjects[self.held]
+        return {name: metric.compute(features, self.real, None, subjects) for name, metric in METRICS.items()}
+
+    def floor(self, chosen: np.ndarray) -> dict[str, float | None]:
+        """KID of real images: draws of other training subjects, and the chosen few themselves."""
+        from stylescan.evaluate.metrics import METRICS
+        from stylescan.evaluate.reference import floor_draws, floor_of, thin_by_subject
+
+        kid, subjects = METRICS["kid"], self.dataset.subjects
+        train = self.dataset.indices("train")
+        train = train[thin_by_subject(subjects[train], MAX_REAL, seed=0)]
+        draws = floor_draws(subjects[train], subjects[self.held], seed=0)
+        floor = floor_of(kid, self.features(train), subjects[train], self.real, subjects[self.held], draws)
+        few = kid.compute(self.features(chosen), self.real, subjects[chosen], subjects[self.held])
+        return {"floor": None if floor is None else floor.value, "few": few}
+
+
+def train_arm(arm: str, seed: int, arguments: argparse.Namespace) -> None:
+    """Train one arm for its processor time, scored at each mark."""
+    one_thread()
+    import torch
+
+    from stylescan.data.prepared import PreparedDataset
+    from stylescan.generate.sample import apportion
+    from stylescan.train.pictures import fake_grid, fake_images, save_grid
+    from stylescan.train.state import build_state
+    from stylescan.train.step import build_setup
+    from stylescan.train.transfer import apply_transfer
+
+    dataset = PreparedDataset.open(arguments.data)
+    chosen = choose_images(dataset, arguments.images, seed)
+    budget = arguments.core_minutes * 60
+    config, _ = arm_config(arm, arguments.init, dataset, arguments.images, seed, 1.0)
+    no_rest = config.model_copy(update={"transfer": config.transfer.model_copy(update={"d_alone": 0.0})})
+    kimg = budget / seconds_an_image(no_rest, dataset, chosen) / 1000
+    config, plan = arm_config(arm, arguments.init, dataset, arguments.images, seed, kimg)
+    setup = build_setup(config, dataset, chosen)
+    state = build_state(config, setup.phases, device=torch.device("cpu"))
+    if plan is not None:
+        apply_transfer(plan, state)
+    labels = [0] * arguments.fakes
+    if dataset.num_classes:
+        labels = apportion(setup.reader.class_frequencies().tolist(), arguments.fakes).tolist()
+    judge, used, rows = Judge(dataset), 0.0, []
+    for mark in range(MARKS + 1):
+        used += train_for(state, setup, budget * mark / MARKS - used)
+        scores = judge.scores(fake_images(state.G_ema, labels, bits=dataset.bits, noise="random"))
+        rows.append({"core_minutes": used / 60, "nimg": state.nimg, **scores})
+        save_grid(arguments.out / f"{arm}_seed{seed}_{mark}.png", fake_grid(state.G_ema, bits=dataset.bits))
+    result = {"arm": arm, "seed": seed, "images": arguments.images, "marks": rows, "real": judge.floor(chosen)}
+    result["transfer"] = config.transfer.model_dump(mode="json")
+    (arguments.out / f"{arm}_seed{seed}.json").write_text(json.dumps(result, indent=1))
+
+
+def print_table(out: Path, arms: list[str]) -> None:
+    """KID over time, mean over seeds (and their range), as Markdown."""
+    results = [json.loads(path.read_text()) for path in sorted(out.glob("*_seed*.json"))]
+    results = [result for result in results if result["arm"] in arms]
+    minutes = [row["core_minutes"] for row in results[0]["marks"]]
+    print("| arm | seeds | images shown | " + " | ".join(f"{m:.3g} min" for m in minutes) + " |")
+    print("|---|---|---|" + "---|" * len(minutes))
+    for arm in arms:
+        mine = [result for result in results if result["arm"] == arm]
+        if not mine:
+            continue
+        kid = np.array([[row["kid"] for row in result["marks"]] for result in mine])
+        shown = int(np.mean([result["marks"][-1]["nimg"] for result in mine]))
+        spread = [f" ({low:.3f}-{high:.3f})" if len(mine) > 1 else "" for low, high in zip(kid.min(0), kid.max(0))]
+        cells = [f"{mean:.4f}{text}" for mean, text in zip(kid.mean(0), spread)]
+        print(f"| {arm} | {len(mine)} | {shown:,} | " + " | ".join(cells) + " |")
+    few = [result["real"]["few"] for result in results]
+    floor = results[0]["real"]["floor"]
+    words = "none: too few training images for a draw" if floor is None else f"{floor:.4f}"
+    print(f"\nKID of real images on select: other training subjects {words}; the chosen images {np.mean(few):.4f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--init", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--core-minutes", type=float, default=30)
+    parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--fakes", type=int, default=480, help="images a score")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--arms", nargs="+", default=["scratch", "init", "freeze2"])
+    parser.add_argument("--one", nargs=2, metavar=("ARM", "SEED"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    unknown = [arm for arm in arguments.arms if not re.fullmatch(r"scratch|init|snapshot|freeze\d", arm)]
+    if unknown:
+        parser.error(f"--arms {unknown[0]}: expected scratch, init, snapshot or freezeN")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.one:
+        train_arm(arguments.one[0], int(arguments.one[1]), arguments)
+        return
+    own = ["--data", str(arguments.data), "--init", str(arguments.init), "--out", str(arguments.out)]
+    own += ["--core-minutes", str(arguments.core_minutes), "--images", str(arguments.images)]
+    own += ["--fakes", str(arguments.fakes)]
+    missing = [
+        [__file__, *own, "--one", arm, str(seed)]
+        for seed in arguments.seeds
+        for arm in arguments.arms
+        if not (arguments.out / f"{arm}_seed{seed}.json").exists()
+    ]
+    side_by_side(missing, workers=arguments.workers)
+    print_table(arguments.out, arguments.arms)
+
+
+if __name__ == "__main__":
+    main()
