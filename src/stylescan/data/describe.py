@@ -83,7 +83,7 @@ def _records(plan: Plan, names: PublicNames) -> list[ImageRecord]:
 
 def _further_ranges(item: RenderItem) -> dict[str, float]:
     """`value_low_1`, `value_high_1`, ...: the ranges of a volume's contrasts beyond the first."""
-    found = {}
+    found: dict[str, float] = {}
     for number, (low, high) in enumerate(item.further, start=1):
         found |= {f"value_low_{number}": low, f"value_high_{number}": high}
     return found

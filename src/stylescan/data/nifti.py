@@ -37,10 +37,10 @@ class Volume:
 
 
 def read_nifti(paths: Sequence[Path]) -> Volume:
-    """The volume in a .nii or .nii.gz file, 3D or with up to 8 contrasts along a fourth axis. Oblique scans keep their grid, turned to the closest axes.
+    """The volume in a .nii or .nii.gz file, 3D or with up to 8 contrasts along a fourth axis.
 
-    Raises DataError for damaged files, headers that promise what the file cannot hold, NaN or infinite numbers, and
-    for anything else.
+    Oblique scans keep their grid, turned to the closest axes. Raises DataError for damaged files, headers that promise
+    what the file cannot hold, NaN or infinite numbers, and for anything else.
     """
     import nibabel as nib
 

@@ -33,7 +33,8 @@ class Surveyed(BaseModel):
     """What the first look found in one source; enough to plan without reading it again.
 
     `wide`: more than 8 bits. `spacing_mm`: (row, column). `low`, `high`: the percentiles of a volume's first contrast,
-    `further`: those of the others. `foreground`: the share of each of a volume's slices. `thumb`: 16x16 grey values in hexadecimal (the middle slice of a volume).
+    `further`: those of the others. `foreground`: the share of each of a volume's slices. `thumb`: 16x16 grey values in
+    hexadecimal (the middle slice of a volume).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -128,7 +129,7 @@ def _survey_volume(
         return Failure(name=source.name, reason=f"{source.paths[0]}: all voxels are equal")
     plane = options.plane or DEFAULT_PLANE
     each = [to_fraction(plane_slices(c, plane), *limits) for c, limits in zip(volume.contrasts, ranges)]
-    fractions = each[0] if len(each) == 1 else np.mean(each, axis=0, dtype=np.float32)
+    fractions: NDArray[np.float32] = each[0] if len(each) == 1 else np.stack(each).mean(axis=0)
     return Surveyed(
         name=source.name, stamp=stamp, sha256=digest, height=fractions.shape[1], width=fractions.shape[2],
         channels=len(each), wide=True, mode="volume" if len(each) == 1 else f"volume of {len(each)} contrasts",

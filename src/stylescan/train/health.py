@@ -124,7 +124,7 @@ class HealthMonitor:
             "divergence", "sign", sign < WRONG_SIGN, step, nimg,
             f"D takes training images for fakes (mean sign of their scores {sign:.2f}) "
             f"since step {int(self._memory.get('since/divergence/sign', step))}",
-            times=SIGN_LINES, images=min(SIGN_IMAGES, self.total_nimg // 20),
+            times=SIGN_LINES, images=SIGN_IMAGES,
         )  # fmt: skip
         p = means.get("augment_p", 0.0)
         at_ceiling = self.p_max is not None and p >= self.p_max - 1e-3

@@ -1,12 +1,13 @@
-"""Few training images: from scratch against from another model, in equal core-minutes.
+"""Few training images: from scratch, with ADA, or from another model, in equal core-minutes.
 
-    python benchmarks/transfer.py --data DATA --init RUN --out OUT --core-minutes 30 [--images 300] [--workers 2]
-        [--seeds 0 1] [--arms scratch init freeze1 freeze2 snapshot]
+    python benchmarks/few_images.py --data DATA --out OUT --core-minutes 30 [--init RUN] [--images 300] [--workers 2]
+        [--seeds 0 1] [--arms scratch scratch+ada init freeze2 snapshot init+ada]
 
-DATA is a prepared dataset, RUN a finished run on other anatomy. Every arm has RUN's nets, trains in a process of its own
-on one thread, and sees `--images` images of the training split: whole subjects in an order drawn by the seed, the last
-one cut. At each sixth of the time the averaged generator is scored against the select subjects (scoring is not counted).
-scratch: fresh weights; init: RUN's G_ema and D; freezeN: the same with D's first N blocks frozen; snapshot: G_ema alone.
+DATA is a prepared dataset, RUN a finished run on other anatomy. Every arm has RUN's nets (without RUN: the preset's),
+trains in a process of its own on one thread, and sees `--images` images of the training split: whole subjects in an
+order drawn by the seed, the last one cut. At each sixth of the time the averaged generator is scored against the select
+subjects (scoring is not counted). scratch: fresh weights; init: RUN's G_ema and D; freezeN: the same with D's first N
+blocks frozen; snapshot: G_ema alone; with +ada, adaptive augmentation besides.
 A finished arm leaves OUT/ARM_seedN.json and grids; repeating the command does the missing ones and prints the table.
 """
 
@@ -46,7 +47,7 @@ def choose_images(dataset: PreparedDataset, images: int, seed: int) -> np.ndarra
 
 
 def arm_config(
-    arm: str, init: Path, dataset: PreparedDataset, images: int, seed: int, kimg: float
+    arm: str, init: Path | None, dataset: PreparedDataset, images: int, seed: int, kimg: float
 ) -> tuple[RunConfig, Any]:
     """(configuration, transfer plan or None) of an arm."""
     from stylescan.config import RunConfig as Config
@@ -57,9 +58,14 @@ def arm_config(
 
     data = fingerprint(dataset).model_copy(update={"train_images": images})
 
-    def build(overrides: Mapping[str, Any]) -> Config:
-        return build_config("small", data, kimg=kimg, seed=seed, overrides=dict(overrides))
+    arm, _, extra = arm.partition("+")
+    augment = {"augment": {"mode": "ada" if extra == "ada" else "none"}}
 
+    def build(overrides: Mapping[str, Any]) -> Config:
+        return build_config("small", data, kimg=kimg, seed=seed, overrides={**overrides, **augment})
+
+    if init is None:
+        return build({}), None
     source = load_source(init / "snapshot" if arm == "snapshot" else init)
     if arm == "scratch":
         return build({"model": source_model_overrides(source)}), None
@@ -153,7 +159,7 @@ def train_arm(arm: str, seed: int, arguments: argparse.Namespace) -> None:
     for mark in range(MARKS + 1):
         used += train_for(state, setup, budget * mark / MARKS - used)
         scores = judge.scores(fake_images(state.G_ema, labels, bits=dataset.bits, noise="random"))
-        rows.append({"core_minutes": used / 60, "nimg": state.nimg, **scores})
+        rows.append({"core_minutes": used / 60, "nimg": state.nimg, "p": state.ada.p, **scores})
         save_grid(arguments.out / f"{arm}_seed{seed}_{mark}.png", fake_grid(state.G_ema, bits=dataset.bits))
     result = {"arm": arm, "seed": seed, "images": arguments.images, "marks": rows, "real": judge.floor(chosen)}
     result["transfer"] = config.transfer.model_dump(mode="json")
@@ -174,7 +180,9 @@ def print_table(out: Path, arms: list[str]) -> None:
         kid = np.array([[row["kid"] for row in result["marks"]] for result in mine])
         shown = int(np.mean([result["marks"][-1]["nimg"] for result in mine]))
         spread = [f" ({low:.3f}-{high:.3f})" if len(mine) > 1 else "" for low, high in zip(kid.min(0), kid.max(0))]
-        cells = [f"{mean:.4f}{text}" for mean, text in zip(kid.mean(0), spread)]
+        p = np.mean([[row["p"] for row in result["marks"]] for result in mine], axis=0)
+        strength = [f", p {value:.2f}" if arm.endswith("+ada") else "" for value in p]
+        cells = [f"{mean:.4f}{text}{more}" for mean, text, more in zip(kid.mean(0), spread, strength)]
         print(f"| {arm} | {len(mine)} | {shown:,} | " + " | ".join(cells) + " |")
     few = [result["real"]["few"] for result in results]
     floor = results[0]["real"]["floor"]
@@ -185,24 +193,27 @@ def print_table(out: Path, arms: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--init", type=Path, required=True)
+    parser.add_argument("--init", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--core-minutes", type=float, default=30)
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--fakes", type=int, default=480, help="images a score")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--arms", nargs="+", default=["scratch", "init", "freeze2"])
+    parser.add_argument("--arms", nargs="+", default=["scratch"])
     parser.add_argument("--one", nargs=2, metavar=("ARM", "SEED"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    unknown = [arm for arm in arguments.arms if not re.fullmatch(r"scratch|init|snapshot|freeze\d", arm)]
-    if unknown:
-        parser.error(f"--arms {unknown[0]}: expected scratch, init, snapshot or freezeN")
+    for arm in arguments.arms:
+        if not re.fullmatch(r"(scratch|init|snapshot|freeze\d)(\+ada)?", arm):
+            parser.error(f"--arms {arm}: expected scratch, init, snapshot or freezeN, with or without +ada")
+        if arguments.init is None and not arm.startswith("scratch"):
+            parser.error(f"--arms {arm}: needs --init RUN")
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.one:
         train_arm(arguments.one[0], int(arguments.one[1]), arguments)
         return
-    own = ["--data", str(arguments.data), "--init", str(arguments.init), "--out", str(arguments.out)]
+    own = ["--data", str(arguments.data), "--out", str(arguments.out)]
+    own += ["--init", str(arguments.init)] if arguments.init else []
     own += ["--core-minutes", str(arguments.core_minutes), "--images", str(arguments.images)]
     own += ["--fakes", str(arguments.fakes)]
     missing = [
