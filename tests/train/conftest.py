@@ -21,7 +21,7 @@ def tiny_config() -> Callable[..., RunConfig]:
         overrides = {
             "model": {"z_dim": 8, "w_dim": 8, "channel_base": 128, "channel_max": 8},
             "objective": {"r1_interval": 3, "pl_weight": 1.0, "pl_interval": 2, "mixing": 0.5},
-            "augment": {"mode": "ada", "p": 0.3, "interval": 5},
+            "augment": {"mode": "ada", "p": 0.3, "interval": 5, "ramp_kimg": 1.0},
             "train": {"batch": 4, "checkpoint_kimg": 0.02, "log_kimg": 0.008, "grid_kimg": 0.048,
                       "score_kimg": 0.03, "score_images": 16, "ema_rampup": None, "ema_half_life_kimg": 0.02},
         }  # fmt: skip

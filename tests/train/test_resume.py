@@ -135,9 +135,7 @@ def test_stopped_and_resumed_in_process(tmp_path: Path, make_dataset, tiny_confi
     from stylescan.train.run_folder import read_log
 
     logs = [[{k: v for k, v in line.items() if k not in times} for line in read_log(r.log)] for r in (whole, run)]
-    positions = [[line["nimg"] for line in log] for log in logs]
-    assert positions[0] == positions[1]
-    assert logs[0][-1] == logs[1][-1]
+    assert logs[0] == logs[1]  # so that whatever judges the log's means judges alike
 
 
 def test_a_signal_saves_and_ends(tmp_path: Path, make_dataset, tiny_config) -> None:

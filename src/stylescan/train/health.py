@@ -183,10 +183,10 @@ class HealthMonitor:
             memory[f"sound/{key}"] = float(step)
             return []
         memory[f"count/{key}"] = memory.get(f"count/{key}", 0.0) + 1
-        if memory[f"count/{key}"] * 2 >= times:
-            memory[f"near/{key}"] = 1.0
         memory.setdefault(f"since/{key}", float(step))
         began = memory.setdefault(f"from/{key}", float(nimg))
+        if memory[f"count/{key}"] * 2 >= times and (nimg - began) * 2 >= images:
+            memory[f"near/{key}"] = 1.0
         if memory[f"count/{key}"] < times or nimg - began < images or f"told/{key}" in memory:
             return []
         memory[f"told/{key}"] = 1.0

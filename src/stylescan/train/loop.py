@@ -208,7 +208,9 @@ class Trainer:
         """Go back to the newest good checkpoint with lower learning rates; the best score and snapshot are kept."""
         p = self.state.progress
         rolled_back, best_score, best_nimg, step = p.roll_backs + 1, p.best_score, p.best_nimg, p.step
-        name = self.team.share(self._load_newest_good() if self.team.leader else None, self.device)
+        name = self.team.share(
+            self._load_sound(min(f.sound_step for f in findings)) if self.team.leader else None, self.device
+        )
         if name is None:
             raise stop_error(findings, p.roll_backs)
         if not self.team.leader:
@@ -227,7 +229,8 @@ class Trainer:
             event = {"event": "roll_back", "watch": findings[0].watch, "since_step": findings[0].step}
             self.record.line(self.state, {**event, "message": f"{findings[0].message}; {text}"})
 
-    def _load_newest_good(self) -> str | None:
+    def _load_sound(self, step: int) -> str | None:
+        """Load the newest checkpoint written in good health and no later than `step`; its name, or None."""
         for folder in reversed(self.run.list_checkpoints()):
             if is_good(folder):
                 try:
@@ -235,7 +238,8 @@ class Trainer:
                 except CheckpointError as problem:
                     self.notice(f"skipped a damaged checkpoint: {problem.message}")
                     continue
-                return folder.name
+                if self.state.step <= step:
+                    return folder.name
         return None
 
     def _log(self, images_per_s: float) -> None:
@@ -274,6 +278,7 @@ class Trainer:
         if self.team.leader:
             identity = {"config_hash": self.hash, "environment": environment(self.device, self.team)}
             self.record.checkpoint(self.state, identity=identity, good=self.guard.good)
+        self.stats = StepStats()  # a run resumed here knows no earlier step: its log and its health must be the same
 
 
 class _Clock:
