@@ -172,15 +172,12 @@ def did_you_mean(found: str, known: Sequence[str]) -> str:
 
 def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
     """`["train.lr=.002", ...]` as {"train": {"lr": .002}}; values are read as YAML scalars."""
-    known = [key for key in known_keys(RunConfig) if not key.startswith("data.")]
-    nested: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for item in items:
         key, equals, text = item.partition("=")
         key = key.strip()
         if not equals or not key:
             raise ConfigError(f"--set {item}: expected KEY=VALUE", remedy="For instance --set train.lr=0.002.")
-        if key not in known:
-            raise ConfigError(f"--set {key}: unknown key", remedy=did_you_mean(key, known))
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
@@ -188,6 +185,17 @@ def parse_overrides(items: Sequence[str]) -> dict[str, Any]:
         if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a word
             with contextlib.suppress(ValueError):
                 value = float(value)
+        flat[key] = value
+    return nest_settings(flat, source="--set")
+
+
+def nest_settings(settings: Mapping[str, object], *, source: str = "settings") -> dict[str, Any]:
+    """{"train.lr": .002} as {"train": {"lr": .002}}; ConfigError for a key that a user may not set. `source` names it."""
+    known = [key for key in known_keys(RunConfig) if not key.startswith("data.")]
+    nested: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in known:
+            raise ConfigError(f"{source} {key}: unknown key", remedy=did_you_mean(str(key), known))
         target = nested
         *parents, leaf = key.split(".")
         for part in parents:

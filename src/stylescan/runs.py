@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stylescan.config import RunConfig, did_you_mean, known_keys, merge
+from stylescan.config import RunConfig, nest_settings
 from stylescan.data.prepared import PreparedDataset
 from stylescan.errors import ConfigError
 from stylescan.evaluate.selection import SelectScorer
@@ -37,20 +37,6 @@ Notice = Callable[[str], None]
 
 def silent(_: object) -> None:
     """Say nothing."""
-
-
-def nest_settings(settings: Mapping[str, object]) -> dict[str, Any]:
-    """{"train.lr": 0.002} as {"train": {"lr": 0.002}}; ConfigError for a key that no configuration has."""
-    known = [key for key in known_keys(RunConfig) if not key.startswith("data.")]
-    nested: dict[str, Any] = {}
-    for key, value in settings.items():
-        if key not in known:
-            raise ConfigError(f"settings: unknown key {key!r}", remedy=did_you_mean(str(key), known))
-        branch: Any = value
-        for part in reversed(key.split(".")):
-            branch = {part: branch}
-        nested = merge(nested, branch)
-    return nested
 
 
 def check_start(

@@ -89,7 +89,11 @@ class Place:
 
     def pickled(self) -> bytes:
         """A pickle that springs the trap when it is loaded."""
-        return pickle.dumps({"G_ema": Trap(self.trap)})
+        return pickle.dumps({"G_ema": self.armed()})
+
+    def armed(self) -> Trap:
+        """What such a pickle holds."""
+        return Trap(self.trap)
 
     def prepare(self, source: Path, *more: str) -> list[str]:
         return ["prepare", str(source), "--out", str(self.out), "--resolution", "16", "--workers", "1", *more]

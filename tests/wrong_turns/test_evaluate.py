@@ -124,3 +124,13 @@ ROWS: dict[str, Any] = {
 @pytest.mark.parametrize("name", ROWS)
 def test_is_refused_in_one_clear_line(name: str, refused: Callable[[Any], str]) -> None:
     refused(ROWS[name])
+
+
+def test_a_place_that_cannot_be_made_costs_no_work(
+    refused: Callable[[Any], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("features are computed for a report that cannot be written")
+
+    monkeypatch.setattr("stylescan.evaluate.judge.gather", never)
+    refused(ROWS["--out in /proc"])

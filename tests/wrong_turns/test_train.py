@@ -160,7 +160,7 @@ ROWS: dict[str, Any] = {
     "shard that is missing": (shard(lambda f, p: f.unlink()), ("images-00000.npy", "missing")),
     "shard cut short": (shard(lambda f, p: f.write_bytes(f.read_bytes()[:-50])), ("images-00000.npy", "truncated")),
     "shard of objects": (
-        shard(lambda f, p: np.save(f, np.array([p.pickled(), {}], dtype=object))),
+        shard(lambda f, p: np.save(f, np.array([p.armed(), None], dtype=object))),
         "images-00000.npy",
     ),
     "pickle named npy": (shard(lambda f, p: f.write_bytes(p.pickled())), "images-00000.npy"),
