@@ -199,8 +199,11 @@ def test_planes_hang_as_in_radiology() -> None:
 
 def test_a_single_time_point_is_a_volume_and_a_series_is_not(write_nifti: Callable[..., Path]) -> None:
     assert read_nifti([write_nifti("one.nii", MAP[..., None])]).voxels.shape == (4, 5, 6)
-    with pytest.raises(DataError, match="4x5x6x2") as caught:
-        read_nifti([write_nifti("many.nii", np.stack([MAP, MAP], -1))])
+    pair = read_nifti([write_nifti("pair.nii", np.stack([MAP, MAP + 1], -1)[..., None])])
+    assert pair.voxels.shape == (4, 5, 6, 2)
+    assert np.array_equal(pair.contrasts[1], pair.contrasts[0] + 1)
+    with pytest.raises(DataError, match="4x5x6x9") as caught:
+        read_nifti([write_nifti("many.nii", np.stack([MAP] * 9, -1))])
     assert "fslroi" in caught.value.remedy
     with pytest.raises(DataError, match="4x5"):
         read_nifti([write_nifti("flat.nii", MAP[..., 0])])

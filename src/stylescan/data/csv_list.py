@@ -64,7 +64,7 @@ def read_list(source: Path) -> list[Source]:
     sources = [_source(file, line, row, numeric) for line, row in rows]
     missing = [str(item.name) for item in sources if not item.paths[0].is_file()]
     if missing:
-        raise DataError(f"{file}: {len(missing)} of {len(sources)} files do not exist, or are none: {some(missing)}",
+        raise DataError(f"{file}: {len(missing)} of {len(sources)} files do not exist: {some(missing)}",
                         remedy=f"correct the paths; relative ones start at {file.parent}")  # fmt: skip
     seen: set[Path] = set()
     for item in sources:

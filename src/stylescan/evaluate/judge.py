@@ -26,7 +26,7 @@ from stylescan.errors import ConfigError
 from stylescan.evaluate.cache import Progress
 from stylescan.evaluate.features import Extractor, get_extractor
 from stylescan.evaluate.material import Material, gather, holdout_positions
-from stylescan.evaluate.report import claim_folder, write_report
+from stylescan.evaluate.report import claimed_folder, write_report
 from stylescan.evaluate.scores import headline_metric, score_classes, score_metrics, score_rows
 from stylescan.evaluate.targets import MIN_IMAGES, Target, open_target
 from stylescan.evaluate.words import LIMITS_OF_AUDIT, interpretation
@@ -78,16 +78,16 @@ def evaluate(
     Raises a StylescanError where the data has no hold-out, or the target does not fit the data.
     """
     if n is not None and n < MIN_IMAGES:
-        raise ConfigError(f"images to judge (--count): {n}, expected at least {MIN_IMAGES}", remedy="Ask for more.")
+        raise ConfigError(f"n is {n} (--count), expected at least {MIN_IMAGES}", remedy="Ask for more.")
     if not math.isfinite(psi):
-        raise ConfigError(f"psi (--psi): found {psi}, expected a finite number", remedy="Leave it at 1.")
+        raise ConfigError(f"psi is {psi} (--psi), expected a finite number", remedy="Leave it at 1.")
     if seed < 0:
-        raise ConfigError(f"seed (--seed): {seed}, expected 0 or more", remedy="Choose a seed of 0 or more.")
+        raise ConfigError(f"seed is {seed} (--seed), expected 0 or more", remedy="Choose a seed of 0 or more.")
     data = dataset if isinstance(dataset, PreparedDataset) else PreparedDataset.open(dataset)
     holdout_positions(data)  # refuse before any network is loaded
     opened = open_target(target, data, psi=psi)
-    claim_folder(Path(out_dir))
-    material = gather(opened, data, get_extractor(extractor), n=n, seed=seed, full=full, progress=progress)
+    with claimed_folder(Path(out_dir)):
+        material = gather(opened, data, get_extractor(extractor), n=n, seed=seed, full=full, progress=progress)
     metrics = score_metrics(material, progress)
     rows = score_rows(material, metrics)
     headline = headline_metric(material)
