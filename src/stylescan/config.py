@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,9 +17,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stylescan.errors import ConfigError
-from stylescan.files import write_bytes_atomic
+from stylescan.files import require_file, write_bytes_atomic
 from stylescan.nets.stylegan2 import StyleGAN2Options, StyleGAN2Spec
 
+MAX_BYTES = 2**20
+_OPENING = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 ModelOptions = StyleGAN2Options  # becomes a union, told apart by `family`, when there are more
 
 
@@ -65,7 +74,7 @@ class TrainConfig(_Frozen):
     """Length, optimiser, averaging and what is written when. kimg = thousand real images shown to D."""
 
     total_kimg: float = Field(gt=0, description="length of the run")
-    batch: int = Field(16, ge=1, description="images a step")
+    batch: int = Field(16, ge=1, le=65536, description="images a step")
     lr: float = Field(0.0025, gt=0, description="Adam's learning rate of G and D before the lazy correction")
     beta1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the mean gradient, before the lazy correction")
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the squared gradient, before the correction")
@@ -224,7 +233,7 @@ def validate_config(values: Mapping[str, Any], *, source: str) -> RunConfig:
         if first["type"] == "extra_forbidden":
             remedy = did_you_mean(key, known_keys(RunConfig))
             raise ConfigError(f"{source}: unknown key {key}", remedy=remedy) from None
-        found = "" if first["type"] == "missing" else f" (found {first.get('input')!r})"
+        found = "" if first["type"] == "missing" else f" (found {reprlib.repr(first.get('input'))})"
         raise ConfigError(f"{source}, {key}: {first['msg']}{found}", remedy="Correct the value.") from None
 
 
@@ -238,13 +247,27 @@ def write_config(path: Path, config: RunConfig) -> None:
     write_bytes_atomic(path, config_yaml(config).encode())
 
 
+def _check_tokens(text: str) -> None:
+    """A configuration repeats nothing by reference and is a few levels deep: what is not would grow without bound."""
+    depth = 0
+    for token in yaml.scan(text):
+        if isinstance(token, yaml.AliasToken):
+            raise yaml.YAMLError("it holds aliases, which a configuration never does")
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > 20:
+            raise yaml.YAMLError("nested too deeply")
+
+
 def read_config(path: Path) -> RunConfig:
     """The configuration of a run folder; ConfigError where it is missing or not one."""
     remedy = "Give a folder made by `stylescan train`, or start a new run."
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file", remedy=remedy) from None
+        require_file(path, ConfigError, remedy=remedy)
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: {path.stat().st_size} bytes, more than any configuration", remedy=remedy)
+        text = path.read_text("utf-8")
+        _check_tokens(text)
+        values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         raise ConfigError(f"{path}: cannot be read as YAML ({problem})", remedy=remedy) from None
     if not isinstance(values, dict):

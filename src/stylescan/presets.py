@@ -244,7 +244,7 @@ def build_config(
     """
     preset, machine = PRESETS[resolve_name(name)], machine or Machine()
     overrides = overrides or {}
-    total = kimg or overrides.get("train", {}).get("total_kimg") or preset.kimg(data, machine)
+    total = kimg if kimg is not None else overrides.get("train", {}).get("total_kimg") or preset.kimg(data, machine)
     if not isinstance(total, int | float) or not total > 0:
         raise ConfigError(
             f"total_kimg: found {total!r}, expected a number above 0", remedy="Give for instance --kimg 100."

@@ -6,6 +6,7 @@ to say goes to `notice`, a function of one line.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ def check_start(
     """Refuse what cannot start, before anything is made; ConfigError says why. `dry_run` leaves the folder out of it."""
     if kimg is not None and minutes is not None:
         raise ConfigError("kimg and minutes: both given", remedy="Give one of them.")
-    if minutes is not None and not minutes > 0:
+    if minutes is not None and not 0 < minutes < math.inf:
         raise ConfigError(f"minutes: found {minutes:g}, expected more than 0", remedy="Give for instance 20.")
     resolve_name(preset or "auto")
     if dry_run:

@@ -22,12 +22,12 @@ def prepare(
     pattern: str | None = None,
     plane: Literal["axial", "coronal", "sagittal"] | None = None,
     symmetry: Literal["none", "left-right"] = "none",
-    slices: tuple[float, float] = (0.0, 1.0),
+    slices: Annotated[tuple[float, float], Flag] = (0.0, 1.0),
     every: int = 1,
     min_foreground: float = 0.05,
     field_of_view_mm: float | None = None,
     contrasts: Annotated[bool, Flag] = False,
-    percentiles: tuple[float, float] = (0.5, 99.5),
+    percentiles: Annotated[tuple[float, float], Flag] = (0.5, 99.5),
     bits: Literal[8, 16] = 8,
     holdout: float = 0.2,
     select: float = 0.1,
@@ -58,7 +58,7 @@ def prepare(
         How SOURCE is organised: auto, flat, classes, nifti or csv.
     pattern
         Regular expression on each relative path with named groups subject, slice, side, label, for instance
-        '(?P<subject>\\d+)_(?P<slice>\\d+)\\.png'.
+        `(?P<subject>\\d+)_(?P<slice>\\d+)\\.png`.
     plane
         How volumes are cut (axial if left out). For pictures: the plane they show, so that later only lawful
         augmentations are used.

@@ -34,11 +34,11 @@ class StyleGAN2Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     family: Literal["stylegan2"] = "stylegan2"
-    z_dim: int = Field(512, ge=1, description="size of the input latent z")
-    w_dim: int = Field(512, ge=1, description="size of the mapped latent w")
-    mapping_layers: int = Field(2, ge=1, description="fully connected layers of the mapping network")
+    z_dim: int = Field(512, ge=1, le=16384, description="size of the input latent z")
+    w_dim: int = Field(512, ge=1, le=16384, description="size of the mapped latent w")
+    mapping_layers: int = Field(2, ge=1, le=64, description="fully connected layers of the mapping network")
     channel_base: int = Field(16384, ge=16, description="channels at a resolution: channel_base / resolution ...")
-    channel_max: int = Field(512, ge=1, description="... but never more than this")
+    channel_max: int = Field(512, ge=1, le=16384, description="... but never more than this")
     mbstd_group: int = Field(4, ge=1, description="images a group in the minibatch standard deviation")
 
 

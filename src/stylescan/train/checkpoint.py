@@ -90,6 +90,11 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """`state.json`, with every file's hash checked; CheckpointError where anything is missing, torn or altered."""
     _require_readable(folder)
     meta = read_json(folder / "state.json", CheckpointError, remedy=_REMEDY)
+    if isinstance(meta, dict) and isinstance(meta.get("format"), int) and meta["format"] > FORMAT_VERSION:
+        raise ForeignCheckpointError(
+            f"{folder / 'state.json'}: format {meta['format']}, this version reads up to {FORMAT_VERSION}",
+            remedy="Resume with the version of stylescan that wrote it.",
+        )
     if not isinstance(meta, dict) or meta.get("format") != FORMAT_VERSION or not isinstance(meta.get("files"), dict):
         found = meta.get("format") if isinstance(meta, dict) else type(meta).__name__
         raise CheckpointError(

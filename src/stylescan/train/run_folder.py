@@ -27,6 +27,7 @@ from stylescan.files import (
     LOCK_NAME,
     hold_folder,
     is_leftover,
+    read_json,
     remove_leftovers,
     storage_error,
     write_bytes_atomic,
@@ -126,8 +127,8 @@ class RunFolder:
     def remembered_data(self) -> Path | None:
         """The noted folder of data, or None where none is noted or it is gone."""
         try:
-            data = Path(json.loads(self.local.read_text("utf-8"))["data"])
-        except (OSError, ValueError, KeyError, TypeError):
+            data = Path(read_json(self.local, ConfigError, remedy="")["data"])
+        except (ConfigError, KeyError, TypeError):
             return None
         return data if data.is_dir() else None
 
