@@ -89,7 +89,10 @@ class Guard:
     def _judge(self, state: TrainState, findings: list[Finding]) -> None:
         """Say and log what is new; StylescanError or RollBack where the run cannot go on like this."""
         for finding in findings:
-            self.notice(f"{finding.watch} at step {finding.step}: {finding.message}. {finding.remedy}")
+            cure = (
+                f". {finding.remedy}" if finding.action == "warn" else ""
+            )  # else the loop's next words say what is done
+            self.notice(f"{finding.watch} at step {finding.step}: {finding.message}{cure}")
             if self.team.leader:
                 event = {"event": finding.watch, "since_step": finding.step, "action": finding.action}
                 self.line(state, {**event, "message": finding.message})

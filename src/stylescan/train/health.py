@@ -135,7 +135,9 @@ class HealthMonitor:
         """Judge the nets' weights, {net: weight_facts(net)}; a tensor seen first is taken as its start."""
         rms = {f"{net}.{name}": value for net, tensors in facts.items() for name, value in tensors.items()}
         bad = [name for name, value in rms.items() if not math.isfinite(value)]
-        text = f"{bad[0]} and {len(bad) - 1} other weight tensors are not finite" if bad else ""
+        text = (
+            f"weights are not finite: {bad[0]}" + (f" and {len(bad) - 1} more" if len(bad) > 1 else "") if bad else ""
+        )
         found = self._judge("nan", "weights", bool(bad), step, nimg, text)
         if bad:
             return found
