@@ -204,6 +204,8 @@ def launch(devices: int, device: torch.device) -> tuple[Team, torch.device]:
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     nodes = int(os.environ.get("SLURM_NNODES") or os.environ.get("GROUP_WORLD_SIZE") or 1)
     kind = "cuda" if device.type == "cuda" else "cpu"
+    if nodes == 1 and kind == "cpu" and sys.platform == "linux":
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # else gloo asks the network for this machine's name
     fabric = Fabric(accelerator=kind, devices=devices, num_nodes=nodes, strategy="ddp")
     fabric.launch()
     return Team(fabric.global_rank, fabric.world_size), fabric.device
