@@ -25,6 +25,7 @@ from stylescan.train.state import TrainState, build_state
 from stylescan.train.step import StepStats, build_setup, train_step
 from stylescan.train.transfer import TransferPlan, apply_transfer
 
+ASK_TEAM_STEPS = 8
 Score = Callable[[Callable[[int], np.ndarray]], dict[str, float]]
 
 
@@ -92,8 +93,10 @@ class Trainer:
                 train_step(self.state, self.setup, self.stats)
                 self.guard.after_step(self.state, self.stats)
                 self.progress(Progress(self.state.nimg, self.total_nimg, clock.overall(self.state.nimg), self.latest))
-                if self.team.any(stop.name is not None, self.device):
-                    stopped = stop.name or "a signal to another process"
+                # asking the others waits for the device: not at every step
+                if self.team.size == 1 or self.state.step % ASK_TEAM_STEPS == 0:
+                    asked = self.team.any(stop.name is not None, self.device)
+                    stopped = (stop.name or "a signal to another process") if asked else None
                 try:
                     self._events(before, clock)
                     if stopped and not self._saved():
