@@ -89,6 +89,14 @@ def test_paper_rows_keep_their_numbers_and_say_what_they_scale(size: int, gamma:
     assert f"the images have {size // 2}" in remark
 
 
+def test_small_augments_small_sets() -> None:
+    modes = [
+        build_config("small", data().model_copy(update={"train_images": n})).augment.mode
+        for n in (10, 1999, 2000, 10**5)
+    ]
+    assert modes == ["ada", "ada", "none", "none"]
+
+
 def test_few_images_and_scarce_classes_are_named() -> None:
     poor = data().model_copy(update={"train_images": 300, "class_images": (280, 20)})
     for name in ("auto", "small", "paper256"):

@@ -10,6 +10,7 @@ from typing import Any
 from stylescan.config import DataFingerprint, RunConfig, did_you_mean, merge, validate_config
 from stylescan.errors import ConfigError
 
+ADA_BELOW = 2000  # training images; on 500 ADA nearly halved the KID of equal minutes (benchmarks/README.md)
 LEAST_A_CLASS = 50  # training images below which a class is called scarce
 
 
@@ -64,6 +65,7 @@ def small(data: DataFingerprint, total_kimg: float, machine: Machine) -> dict[st
             "channel_max": 64,
         },
         "objective": {"r1_gamma": 2.0 * area, "r1_interval": 8, "pl_weight": 0.0, "mixing": 0.0},
+        "augment": {"mode": "ada" if data.train_images < ADA_BELOW else "none"},
         "train": {
             "batch": 4,
             "lr": 0.004,
@@ -156,8 +158,8 @@ def _few(data: DataFingerprint) -> list[str]:
     remarks = []
     if 0 < data.train_images < 1000:
         remarks.append(
-            f"{data.train_images} training images are few: --init with a snapshot of any organ helps most, "
-            "then --set augment.mode=ada"
+            f"{data.train_images} training images are few: --init RUN helps most, with a run on any organ (its generator "
+            "and discriminator)"
         )
     scarce = [f"{name} ({count})" for name, count in zip(data.class_names, data.class_images) if count < LEAST_A_CLASS]
     if scarce:
@@ -189,7 +191,7 @@ PRESETS: dict[str, Preset] = {
         remarks=_few,
     ),
     "small": Preset(
-        summary="narrow StyleGAN2 of 64 channels at most: anatomy in minutes on a laptop CPU",
+        summary="narrow StyleGAN2 of 64 channels at most, with ADA below 2,000 images: anatomy in minutes on a laptop CPU",
         cost="about 25 images/s on one CPU core at 64 px, 1 h for 100 kimg; 4 times that a doubling of the size",
         expect="right anatomy and layout after 20 minutes at 64 px, coarse texture; not for 256 px and up",
         values=small,
