@@ -10,7 +10,8 @@ from typing import Any
 from stylescan.config import DataFingerprint, RunConfig, did_you_mean, merge, validate_config
 from stylescan.errors import ConfigError
 
-ADA_BELOW = 2000  # training images; on 500 ADA nearly halved the KID of equal minutes (benchmarks/README.md)
+# training images; in minutes on a CPU ADA nearly halves the KID on 500 and changes nothing on 1,000 (benchmarks/README.md)
+ADA_BELOW = 1000
 LEAST_A_CLASS = 50  # training images below which a class is called scarce
 
 
@@ -140,9 +141,9 @@ def auto(data: DataFingerprint, total_kimg: float, machine: Machine) -> dict[str
 
 
 def demo(data: DataFingerprint, total_kimg: float, machine: Machine) -> dict[str, Any]:
-    """`small`, scored less often: the built-in population in about ten minutes."""
+    """`small`, scored less often and never augmented: the built-in population in about ten minutes, too short to overfit."""
     rhythm = {**_rhythm(total_kimg, scores=4), "score_images": 256}
-    return merge(small(data, total_kimg, machine), {"train": rhythm})
+    return merge(small(data, total_kimg, machine), {"augment": {"mode": "none"}, "train": rhythm})
 
 
 def _auto_kimg(data: DataFingerprint, machine: Machine) -> float:
@@ -191,7 +192,7 @@ PRESETS: dict[str, Preset] = {
         remarks=_few,
     ),
     "small": Preset(
-        summary="narrow StyleGAN2 of 64 channels at most, with ADA below 2,000 images: anatomy in minutes on a laptop CPU",
+        summary="narrow StyleGAN2 of 64 channels at most, with ADA below 1,000 images: anatomy in minutes on a laptop CPU",
         cost="about 25 images/s on one CPU core at 64 px, 1 h for 100 kimg; 4 times that a doubling of the size",
         expect="right anatomy and layout after 20 minutes at 64 px, coarse texture; not for 256 px and up",
         values=small,
