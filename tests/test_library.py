@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import re
 import subprocess
 import sys
@@ -245,3 +246,12 @@ def test_the_example_runs_on_a_folder(home: SimpleNamespace, tmp_path: Path) -> 
         (scans / path.name).write_bytes(path.read_bytes())
     run_example(tmp_path / "out", 0.02, scans)
     check_example(tmp_path / "out", classes=1)
+
+
+def test_library_and_command_line_offer_every_option_of_prepare() -> None:
+    from stylescan.api import prepare_scans
+    from stylescan.cli.prepare import prepare
+    from stylescan.data.options import PrepareOptions
+
+    for verb in (prepare_scans, prepare):
+        assert set(PrepareOptions.model_fields) <= set(inspect.signature(verb).parameters), verb

@@ -39,6 +39,7 @@ def prepare_scans(
     every: int = 1,
     min_foreground: float = 0.05,
     field_of_view_mm: float | None = None,
+    contrasts: bool = False,
     percentiles: tuple[float, float] = (0.5, 99.5),
     bits: Literal[8, 16] = 8,
     holdout: float = 0.2,
@@ -79,6 +80,8 @@ def prepare_scans(
         Which slices of a volume are kept: between two fractions of it, each n-th, with at least this share of anatomy.
     field_of_view_mm
         Side of the square cut from every volume; the largest extent in the set if left out.
+    contrasts
+        Take the fourth axis of volumes (2 to 8 long) as contrasts: each becomes a channel.
     percentiles
         Source values that become black and white, for more than 8 bits.
     bits
@@ -118,9 +121,9 @@ def prepare_scans(
     try:
         options = PrepareOptions(
             resolution=resolution, layout=layout, pattern=pattern, plane=plane, symmetry=symmetry, slices=slices,
-            every=every, min_foreground=min_foreground, field_of_view_mm=field_of_view_mm, percentiles=percentiles,
-            bits=bits, holdout=holdout, select=select, seed=seed, keep_ids=keep_ids, salt=salt, repair=repair,
-            skip_corrupt=skip_corrupt, allow_label_volumes=allow_label_volumes, overwrite=overwrite, workers=workers,
+            every=every, min_foreground=min_foreground, field_of_view_mm=field_of_view_mm, contrasts=contrasts,
+            percentiles=percentiles, bits=bits, holdout=holdout, select=select, seed=seed, keep_ids=keep_ids, salt=salt,
+            repair=repair, skip_corrupt=skip_corrupt, allow_label_volumes=allow_label_volumes, overwrite=overwrite, workers=workers,
         )  # fmt: skip
     except ValidationError as problem:
         first = problem.errors()[0]
