@@ -123,7 +123,8 @@ def prepare_scans(
             resolution=resolution, layout=layout, pattern=pattern, plane=plane, symmetry=symmetry, slices=slices,
             every=every, min_foreground=min_foreground, field_of_view_mm=field_of_view_mm, contrasts=contrasts,
             percentiles=percentiles, bits=bits, holdout=holdout, select=select, seed=seed, keep_ids=keep_ids, salt=salt,
-            repair=repair, skip_corrupt=skip_corrupt, allow_label_volumes=allow_label_volumes, overwrite=overwrite, workers=workers,
+            repair=repair, skip_corrupt=skip_corrupt, allow_label_volumes=allow_label_volumes,
+            overwrite=overwrite, workers=workers,
         )  # fmt: skip
     except ValidationError as problem:
         first = problem.errors()[0]
