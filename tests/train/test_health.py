@@ -16,12 +16,12 @@ from stylescan.nets.build import build_discriminator, build_generator
 from stylescan.train.health import (
     CEILING_LINES,
     COLLAPSED,
+    LASTING_IMAGES,
     LEARNED,
     MAX_GROWTH,
     MAX_LOSS,
     MAX_PENALTY,
     OVERFIT,
-    SIGN_IMAGES,
     SIGN_LINES,
     Finding,
     HealthMonitor,
@@ -113,9 +113,9 @@ def test_a_d_that_is_the_wrong_way_round_is_found_after_lines_and_images() -> No
     assert "mean sign of their scores -0.51" in found[0].message
     assert "since step 100" in found[0].message
     assert lines(monitor(), *[wrong] * (SIGN_LINES - 1), {}, *[wrong] * (SIGN_LINES - 1)) == []
-    # lines of a step each: not before SIGN_IMAGES images have gone by
+    # lines of a step each: not before LASTING_IMAGES images have gone by
     found = lines(monitor(), *[wrong] * 600, every=4)
-    assert [f.step for f in found] == [100 * (1 + SIGN_IMAGES // 4)]
+    assert [f.step for f in found] == [100 * (1 + LASTING_IMAGES // 4)]
 
 
 def test_weights_are_compared_with_their_start() -> None:

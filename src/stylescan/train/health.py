@@ -26,7 +26,9 @@ MAX_GROWTH = 100.0
 # The logistic loss fixes D's zero, and healthy signs of reals lie from 0 to 1; one line of a few images may fall below.
 WRONG_SIGN = -0.5
 SIZE_LINES, SIGN_LINES, CEILING_LINES = 2, 5, 10
-SIGN_IMAGES = 1000  # ... and five lines of one step each prove nothing, so the fault must also last for so many images
+LASTING_IMAGES = (
+    1000  # ... and five lines of one step each prove nothing, so the fault must also last for so many images
+)
 # Share of the real images' diversity: fakes of a sound run have .5 to 1, a collapsed one's differ by noise maps alone.
 COLLAPSED, LEARNED, COLLAPSE_SCORES = 0.15, 0.3, 2
 # r_v is 0 where D scores unseen reals as training ones, 1 where it takes them for fakes.
@@ -124,12 +126,14 @@ class HealthMonitor:
             "divergence", "sign", sign < WRONG_SIGN, step, nimg,
             f"D takes training images for fakes (mean sign of their scores {sign:.2f}) "
             f"since step {int(self._memory.get('since/divergence/sign', step))}",
-            times=SIGN_LINES, images=SIGN_IMAGES,
+            times=SIGN_LINES, images=LASTING_IMAGES,
         )  # fmt: skip
         p = means.get("augment_p", 0.0)
         at_ceiling = self.p_max is not None and p >= self.p_max - 1e-3
-        text = f"augmentation has stood at its bound, p = {p:.3f}, for {CEILING_LINES} log lines"
-        return found + self._judge("augment_ceiling", "", at_ceiling, step, nimg, text, times=CEILING_LINES)
+        text = f"augmentation has stood at its bound, p = {p:.3f}, for {CEILING_LINES} log lines and more"
+        return found + self._judge(
+            "augment_ceiling", "", at_ceiling, step, nimg, text, times=CEILING_LINES, images=LASTING_IMAGES
+        )
 
     def on_weights(self, step: int, nimg: int, facts: Mapping[str, Mapping[str, float]]) -> list[Finding]:
         """Judge the nets' weights, {net: weight_facts(net)}; a tensor seen first is taken as its start."""
