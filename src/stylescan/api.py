@@ -21,7 +21,7 @@ from stylescan.evaluate.judge import EvaluationResult, evaluate
 from stylescan.generate.images import provenance, unpadded, write_grid
 from stylescan.generate.snapshot import Snapshot
 from stylescan.runs import Data, Notice, silent
-from stylescan.train.run_folder import RunFolder
+from stylescan.train.run_folder import data_of
 
 Report = Callable[[int, int, str], None]
 
@@ -194,7 +194,7 @@ def evaluate_images(
     """
     target = Path(target)
     if data is None:
-        data = RunFolder(target).remembered_data() or RunFolder(target.parent).remembered_data()
+        data = data_of(target)
     if data is None:
         raise ConfigError(
             f"{target}: no dataset named, and the target remembers none",

@@ -53,11 +53,11 @@ def evaluate(
     """
     from stylescan.errors import ConfigError
     from stylescan.runtime import set_threads
-    from stylescan.train.run_folder import RunFolder
+    from stylescan.train.run_folder import data_of
 
     set_threads(threads)
     if data is None:
-        data = RunFolder(target).remembered_data() or RunFolder(target.parent).remembered_data()
+        data = data_of(target)
     if data is None:
         raise ConfigError(
             "--data: missing; images are judged against the held-out subjects of a prepared dataset",

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from stylescan.data.prepared import to_integers
 from stylescan.errors import ConfigError
-from stylescan.generate.sample import Labels, NoiseKind, check_options, class_indices, latents, noise_maps
+from stylescan.generate.sample import Labels, NoiseKind, check_options, class_indices, styles, synthesise
 from stylescan.generate.snapshot import Snapshot
-from stylescan.nets.protocols import Generator, Noise, one_hot
+from stylescan.nets.protocols import Generator
 
 Progress = Callable[[int, int, str], None]
 
@@ -90,11 +90,7 @@ def map_styles(
     snapshot: Snapshot, seeds: Sequence[int], labels: Sequence[int], *, psi: float = 1.0, cutoff: int | None = None
 ) -> Tensor:
     """ws [N, num_ws, w_dim] of `seeds`, each of its class, on the generator's device; a tensor of the caller's own."""
-    generator = snapshot.generator
-    device = next(generator.parameters()).device
-    c = one_hot(labels, generator.spec.num_classes)  # [N, K] or None
-    z = latents(seeds, generator.spec.z_dim).to(device)
-    return generator.mapping(z, None if c is None else c.to(device), psi=psi, cutoff=cutoff).clone()
+    return styles(snapshot.generator, seeds, labels, psi=psi, cutoff=cutoff).clone()
 
 
 def mix_styles(
@@ -229,14 +225,10 @@ def _synthesise(
     progress: Progress | None,
 ) -> NDArray[Any]:
     """Integers [N, C, R, R] of ws [N, num_ws, w_dim], each with the noise of its seed."""
-    synthesis = snapshot.generator.synthesis
     made = []
     for start in range(0, len(ws), batch_size):
         some, seeds = ws[start : start + batch_size], noise_seeds[start : start + batch_size]
-        maps: Noise = noise
-        if noise == "random" and synthesis.noise_shapes:
-            maps = [part.to(ws.device) for part in noise_maps(seeds, synthesis.noise_shapes)]
-        made.append(to_integers(synthesis(some, noise=maps), snapshot.meta.bits))
+        made.append(to_integers(synthesise(snapshot.generator, some, seeds, noise), snapshot.meta.bits))
         if progress:
             progress(start + len(some), len(ws), "images")
     return np.concatenate(made)

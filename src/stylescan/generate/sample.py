@@ -226,14 +226,25 @@ def sample_batches(
 def _images(
     generator: Generator, seeds: list[int], labels: list[int], psi: float, cutoff: int | None, noise: NoiseKind
 ) -> Tensor:
+    return synthesise(generator, styles(generator, seeds, labels, psi=psi, cutoff=cutoff), seeds, noise)
+
+
+def styles(
+    generator: Generator, seeds: Sequence[int], labels: Sequence[int], *, psi: float, cutoff: int | None
+) -> Tensor:
+    """ws [N, num_ws, w_dim] of `seeds`, each of its class, on the generator's device."""
     device = next(generator.parameters()).device
     c = one_hot(labels, generator.spec.num_classes)  # [N, K] or None
     z = latents(seeds, generator.spec.z_dim).to(device)
-    ws = generator.mapping(z, None if c is None else c.to(device), psi=psi, cutoff=cutoff)  # [N, num_ws, w_dim]
+    return generator.mapping(z, None if c is None else c.to(device), psi=psi, cutoff=cutoff)
+
+
+def synthesise(generator: Generator, ws: Tensor, seeds: Sequence[int], noise: NoiseKind) -> Tensor:
+    """Images [N, C, H, W] of ws [N, num_ws, w_dim]; random noise is that of each image's seed."""
     maps: Noise = noise
     if noise == "random" and generator.synthesis.noise_shapes:
-        maps = [part.to(device) for part in noise_maps(seeds, generator.synthesis.noise_shapes)]
-    return generator.synthesis(ws, noise=maps)  # [N, C, H, W]
+        maps = [part.to(ws.device) for part in noise_maps(seeds, generator.synthesis.noise_shapes)]
+    return generator.synthesis(ws, noise=maps)
 
 
 def class_indices(labels: Labels, seeds: Sequence[int], meta: SnapshotMeta) -> list[int]:

@@ -193,6 +193,11 @@ class RunFolder:
             raise storage_error("the log", problem, then=AGAIN) from None
 
 
+def data_of(target: Path) -> Path | None:
+    """The folder of data that the run `target`, or the run that `target` (its snapshot) lies in, was trained on."""
+    return RunFolder(target).remembered_data() or RunFolder(target.parent).remembered_data()
+
+
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The lines of a log.jsonl; a torn line is left out."""
     lines = []
