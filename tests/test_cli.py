@@ -96,3 +96,15 @@ def test_the_installed_command_gives_no_traceback(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_dry_run_in_minutes_is_timed_whatever_the_folder_holds(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = trained / "RUN"
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    command = ["train", "--data", str(trained / "DATA"), "--out", str(out), "--minutes", "0.01", "--dry-run", *TINY]
+    assert run(command) == 0
+    assert "0.01 minutes: fixed at" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before

@@ -22,6 +22,10 @@ class Machine:
     device: str = "cpu"
     devices: int = 1
 
+    def __post_init__(self) -> None:
+        if self.devices < 1:
+            raise ConfigError(f"--devices {self.devices}: expected at least 1", remedy="Leave it out for one device.")
+
 
 @dataclass(frozen=True)
 class Preset:

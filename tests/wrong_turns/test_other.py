@@ -35,6 +35,10 @@ ROWS: dict[str, Any] = {
     "presets of an unknown name": (lambda p: ["presets", "smal", "--data", str(p.data)], "smal"),
     "presets for scans": (lambda p: ["presets", "small", "--data", str(p.scans)], "not a prepared dataset"),
     "presets with an option": (lambda p: ["presets", "--json"], "--json"),
+    "presets for no device": (
+        lambda p: ["presets", "auto", "--data", str(p.data), "--device", "cuda", "--devices", "0"],
+        "--devices 0",
+    ),
     "demo of one subject": (few("1"), ("subjects", "1")),
     "demo of -3 subjects": (few("-3"), ("subjects", "-3")),
     "demo of a million subjects": (few("1000000"), ("subjects", "1000000")),

@@ -63,7 +63,7 @@ def demo(
     dataset = run_prepare(table, data, options)
     config = choose_config(
         run, dataset, preset="demo", overrides={"seed": seed}, kimg=None, minutes=None if run.started else minutes,
-        device=device,
+        device=device, notice=note,
     )  # fmt: skip
     result = show_training(run, dataset, config, device)
     if not result.finished:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,7 +81,7 @@ def train(
     """
     from stylescan.config import parse_overrides
     from stylescan.data.prepared import PreparedDataset
-    from stylescan.runs import check_start, choose_config, tell_transfer
+    from stylescan.runs import check_start, choose_config, silent, tell_transfer
     from stylescan.runtime import check_devices, launch, launched_rank, pick_device, set_threads
     from stylescan.train.init_source import load_source
     from stylescan.train.run_folder import RunFolder
@@ -99,17 +100,14 @@ def train(
     # everything that can be refused is, before other processes start
     check_start(run, preset=preset, kimg=kimg, minutes=minutes, resume=resume, dry_run=dry_run)
     source = load_source(init) if init else None
-    config = choose_config(
-        run, dataset, preset=preset, overrides=overrides, kimg=kimg, minutes=None, device=place, devices=devices,
-        source=source, notice=note, dry_run=dry_run,
+    choose = partial(
+        choose_config, run, dataset, preset=preset, overrides=overrides, kimg=kimg, devices=devices, source=source,
+        dry_run=dry_run,
     )  # fmt: skip
+    config = choose(minutes=None, device=place, notice=note if minutes is None else silent)
     team, place = launch(devices, place)
-    if minutes is not None and not run.started:
-        config = choose_config(
-            run, dataset, preset=preset, overrides=overrides, kimg=None, minutes=minutes, device=place,
-            devices=devices, team=team, source=source, dry_run=dry_run,
-        )  # fmt: skip
-        note(f"--minutes {minutes:g}: fixed at {config.train.total_kimg:g} kimg, by steps timed on this machine")
+    if minutes is not None:  # the whole team is timed
+        config = choose(minutes=minutes, device=place, team=team, notice=note)
     if dry_run:
         tell_transfer(source, config, notice=note)
         _dry_run(config, dataset, place, team)
