@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from stylescan.data.prepared import PreparedDataset
 from stylescan.errors import ConfigError
 from stylescan.evaluate.cache import cached_features
-from stylescan.evaluate.features import EfficientNetLite0, get_extractor
+from stylescan.evaluate.extractors.lite0 import EfficientNetLite0
+from stylescan.evaluate.features import get_extractor
 
 
 @pytest.fixture(scope="module")

@@ -26,12 +26,16 @@ from stylescan.errors import ConfigError
 from stylescan.evaluate.cache import Progress
 from stylescan.evaluate.features import Extractor, get_extractor
 from stylescan.evaluate.material import Material, gather, holdout_positions
+from stylescan.evaluate.parts import PartRunner
 from stylescan.evaluate.report import claimed_folder, write_report
 from stylescan.evaluate.scores import headline_metric, score_classes, score_metrics, score_rows
 from stylescan.evaluate.targets import MIN_IMAGES, Target, open_target
 from stylescan.evaluate.words import LIMITS_OF_AUDIT, interpretation
 
 SCHEMA_VERSION = 1
+# Each becomes a key of report.json, in this order, and a template of the same name; those of FULL come with --full.
+PARTS: dict[str, PartRunner] = {}
+FULL_PARTS: dict[str, PartRunner] = {}
 SYNTHETIC = "SYNTHETIC - not for diagnosis"
 
 
@@ -91,6 +95,8 @@ def evaluate(
     metrics = score_metrics(material, progress)
     rows = score_rows(material, metrics)
     headline = headline_metric(material)
+    runners = PARTS | FULL_PARTS if full else PARTS
+    parts = {name: run(material, progress) for name, run in runners.items()}
     report = {
         "schema_version": SCHEMA_VERSION,
         "notice": SYNTHETIC,
@@ -104,13 +110,16 @@ def evaluate(
         "metrics": {"n": material.n, "headline": headline, **metrics, "classes": score_classes(material)},
         "rows": rows,
         "audit": {"verdict": "cannot tell", "reason": LIMITS_OF_AUDIT, "ran": False},
+        **{name: part.values for name, part in parts.items()},
         "interpretation": interpretation(headline, metrics, rows),
         "notes": material.notes,
         "notices": list(notices),
         "training": _training(opened),
         "provenance": _provenance(),
     }
-    html, json_path = write_report(Path(out_dir), report, material)
+    html, json_path = write_report(
+        Path(out_dir), report, material, {name: part.pictures for name, part in parts.items()}
+    )
     return EvaluationResult(report, html, json_path)
 
 

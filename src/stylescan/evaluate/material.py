@@ -41,9 +41,10 @@ class Material:
 
     `draws`: positions in `train` of the ten T*, each with the hold-out's subject and slice counts. `blurred_draw`:
     features of the first T*, blurred. `untrained`: features of an untrained net's images, None without a net.
-    `notes`: what a reader must know, in sentences.
+    `notes`: what a reader must know, in sentences. `target` makes or reads further images where a part needs them.
     """
 
+    target: Target
     dataset: PreparedDataset
     extractor: Extractor
     seed: int
@@ -89,6 +90,7 @@ def gather(
     generated = target.images(count, seed, progress)
     untrained = target.untrained(count, seed, progress)
     return Material(
+        target=target,
         dataset=dataset,
         extractor=extractor,
         seed=seed,

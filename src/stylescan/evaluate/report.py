@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -50,10 +50,15 @@ def claimed_folder(out_dir: Path) -> Iterator[None]:
         raise
 
 
-def write_report(out_dir: Path, report: dict[str, Any], material: Material) -> tuple[Path, Path]:
-    """Write report.html, then report.json, into `out_dir`; their paths. ConfigError where that is not possible."""
+def write_report(
+    out_dir: Path, report: dict[str, Any], material: Material, pictures: Mapping[str, dict[str, Any]]
+) -> tuple[Path, Path]:
+    """Write report.html, then report.json, into `out_dir`; their paths. ConfigError where that is not possible.
+
+    pictures : those of each part, by the part's name.
+    """
     html, json_path = out_dir / "report.html", out_dir / "report.json"
-    page = render_html(report, material)
+    page = render_html(report, material, pictures)
     try:
         write_bytes_atomic(html, page.encode())
         write_json_atomic(json_path, report)
@@ -64,7 +69,7 @@ def write_report(out_dir: Path, report: dict[str, Any], material: Material) -> t
     return html, json_path
 
 
-def render_html(report: dict[str, Any], material: Material) -> str:
+def render_html(report: dict[str, Any], material: Material, pictures: Mapping[str, dict[str, Any]]) -> str:
     """The page as text. All values are escaped; every picture is inside."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -84,6 +89,7 @@ def render_html(report: dict[str, Any], material: Material) -> str:
         grids=_grids(material),
         gallery=_gallery(material),
         curve=_curve(report["training"]),
+        parts=pictures,
     )
 
 
