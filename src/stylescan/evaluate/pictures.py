@@ -1,16 +1,20 @@
-"""Pictures for the report: grids, galleries and curves as data URIs, so that the page needs no other file."""
+"""Pictures for the report: grids and galleries as data URIs, so that the page needs no other file."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 GAP_PX = 1
+COLUMNS = 6
+ROWS = (4, 3, 2, 1)  # of a grid, from the fullest to the least
+MAX_PAGE_VALUES = 2_400_000  # grey values in all grids: about 2 MB of PNG in base64
+MIN_SIDE_PX = 64  # no picture is shrunk below
 
 
 def to_display(images: NDArray[Any]) -> NDArray[np.uint8]:
@@ -20,9 +24,39 @@ def to_display(images: NDArray[Any]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.moveaxis(planes, 1, -1))
 
 
-def montage(images: NDArray[Any], columns: int) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class GridPlan:
+    """How grids are shown so that a page stays light: images a grid, and by how much each side is shrunk (1: not)."""
+
+    images: int
+    shrink: int
+
+
+def plan_grids(grids: int, side_px: int, channels: int) -> GridPlan:
+    """The fullest grids that fit MAX_PAGE_VALUES: first fewer images, then smaller ones, by means over whole pixels.
+
+    Where even that does not fit, the least: one row of images as small as may be.
+    """
+    planes = 3 if channels == 3 else 1
+    shrinks = [k for k in (1, 2, 4, 8, 16) if k == 1 or (side_px % k == 0 and side_px // k >= MIN_SIDE_PX)]
+    plans = [GridPlan(COLUMNS * rows, k) for k in shrinks for rows in ROWS]
+    costs = (grids * plan.images * (side_px // plan.shrink) ** 2 * planes for plan in plans)
+    return next((plan for plan, cost in zip(plans, costs) if cost <= MAX_PAGE_VALUES), plans[-1])
+
+
+def shrink(pictures: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """uint8 [n, H, W, 3] with both sides divided by `factor`, which must divide them: means, rounded."""
+    if factor == 1:
+        return pictures
+    n, height, width, planes = pictures.shape
+    blocks = pictures.reshape(n, height // factor, factor, width // factor, factor, planes)
+    means: NDArray[np.uint8] = np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8)
+    return means
+
+
+def montage(images: NDArray[Any], columns: int, shrink_by: int = 1) -> NDArray[np.uint8]:
     """Images [n, C, H, W] row by row on a mid-grey ground, uint8 [height, width, 3]; at least one image."""
-    tiles = to_display(images)
+    tiles = shrink(to_display(images), shrink_by)
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
     height, width = tiles.shape[1:3]
@@ -53,34 +87,3 @@ def spread_over_subjects(subjects: NDArray[Any], k: int, rng: np.random.Generato
         rank.append(seen.get(name, 0))
         seen[name] = rank[-1] + 1
     return order[np.argsort(rank, kind="stable")][:k].astype(np.int64)
-
-
-def curve_uri(kimg: Sequence[float], values: Sequence[float], best_kimg: float) -> str:
-    """KID on `select` over kimg as an SVG data URI, on a transparent ground in greys that read on light and dark."""
-    import matplotlib
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    grey = "#808890"
-    figure = Figure(figsize=(5.0, 2.6), layout="constrained")
-    figure.patch.set_alpha(0.0)
-    axes = figure.add_subplot()
-    axes.patch.set_alpha(0.0)
-    axes.plot(kimg, values, color="#3b82c4", marker="o", markersize=3, linewidth=1.5)
-    axes.axvline(best_kimg, color=grey, linewidth=1, linestyle=":")
-    if min(values) > 0:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("training images shown (thousands)", color=grey)
-    axes.set_ylabel("KID on select", color=grey)
-    axes.tick_params(colors=grey, which="both")
-    for name, spine in axes.spines.items():
-        spine.set_color(grey)
-        spine.set_visible(name in ("left", "bottom"))
-    buffer = io.BytesIO()
-    # No date and no random ids inside, so that equal runs give equal pages.
-    with matplotlib.rc_context({"svg.hashsalt": "stylescan"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -94,6 +94,11 @@ class SnapshotTarget:
                 "at psi 1."
             )
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """The generator that makes the images."""
+        return self._snapshot
+
     def describe(self) -> dict[str, Any]:
         meta = self._snapshot.meta
         return {
