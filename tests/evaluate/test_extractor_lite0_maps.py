@@ -31,8 +31,8 @@ def test_shapes(lite0: EfficientNetLite0, height: int, width: int) -> None:
     assert [tuple(one.shape) for one in maps] == expected
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_gradient_equals_finite_differences(lite0: EfficientNetLite0, channels: int) -> None:
+@pytest.mark.parametrize("channels", [1, 4])
+def test_gradient_equals_finite_differences(channels: int) -> None:
     """Each map apart, along a random direction, in double precision: a wrong in-place step would show at once."""
     net = EfficientNetLite0()
     net._net.double()
@@ -72,14 +72,14 @@ def test_descending_the_maps_finds_the_image_again(lite0: EfficientNetLite0) -> 
     x = torch.zeros(1, 1, 32, 32, requires_grad=True)
     optimiser = torch.optim.Adam([x], lr=0.05)
     distances = []
-    for _ in range(30):
+    for _ in range(20):
         found = lite0.feature_maps(x)
         distance = torch.stack([(a - b).square().mean() for a, b in zip(found, wanted, strict=True)]).sum()
         optimiser.zero_grad()
         distance.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         distances.append(float(distance.detach()))
-    assert distances[-1] < 0.3 * distances[0]
+    assert distances[-1] < 0.6 * distances[0]
     assert all(weight.grad is None for weight in lite0._net.parameters())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from stylescan.data.prepared import PreparedDataset
 from stylescan.errors import ConfigError
-from stylescan.evaluate.cache import cached_features
+from stylescan.evaluate.cache import cached_extract, cached_features, pixel_hash, prune
 from stylescan.evaluate.extractors.lite0 import EfficientNetLite0
 from stylescan.evaluate.features import get_extractor
 
@@ -68,7 +70,7 @@ def test_every_channel_counts(lite0: EfficientNetLite0) -> None:
 
 
 def test_unknown_name_and_wrong_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'inception', expected one of efficientnet-lite0"):
+    with pytest.raises(ConfigError, match="'inception', expected one of efficientnet-lite0.*did you mean inception-v3"):
         get_extractor("inception")
     other = tmp_path / "weights.pth"
     other.write_bytes(b"not the weights")
@@ -133,3 +135,77 @@ def test_a_folder_that_cannot_be_written_costs_only_time(shapes: PreparedDataset
     for _ in range(2):
         assert cached_features(pooled, shapes, shapes.indices("select"), blocked / "cache").shape == (40, 16)
     assert pooled.seen == 80
+
+
+def test_features_of_pixels_are_recalled_whatever_the_memory_looks_like(
+    pooled: Any, tmp_path: Path, more_shapes: Callable[[int], tuple[NDArray[np.uint8], Any]]
+) -> None:
+    images, _ = more_shapes(20)
+    first = cached_extract(pooled, images, tmp_path / "cache")
+    assert pooled.seen == 20
+    strided = np.asfortranarray(images)
+    np.testing.assert_array_equal(cached_extract(pooled, strided, tmp_path / "cache"), first)
+    assert pooled.seen == 20
+    changed = images.copy()
+    changed[7, 0, 3, 3] ^= 1
+    cached_extract(pooled, changed, tmp_path / "cache")
+    assert pooled.seen == 40
+    cached_extract(pooled, images, None)
+    assert pooled.seen == 60
+
+
+def test_pixel_hash_tells_shape_and_type_apart() -> None:
+    values = np.arange(64, dtype=np.uint8)
+    shapes = [(1, 1, 8, 8), (1, 1, 4, 16), (4, 1, 4, 4)]
+    hashes = {pixel_hash(values.reshape(shape)) for shape in shapes}
+    hashes.add(pixel_hash(values.view(np.uint16).reshape(1, 1, 4, 8)))
+    assert len(hashes) == 4
+    deep = np.arange(64, dtype=np.uint16).reshape(1, 1, 8, 8) * 900
+    assert pixel_hash(deep.astype(">u2")) == pixel_hash(deep)  # the byte order of the machine does not matter
+    assert pixel_hash(np.zeros((0, 1, 8, 8), np.uint8)) != pixel_hash(np.zeros((0, 1, 4, 4), np.uint8))
+
+
+def test_pruning_takes_generated_features_first_and_the_oldest_of_them(tmp_path: Path) -> None:
+    def put(name: str, age_s: float, size: int = 100) -> Path:
+        path = tmp_path / name
+        path.write_bytes(bytes(size))
+        os.utime(path, (time.time() - age_s,) * 2)
+        return path
+
+    real = [put(f"features-{k}.safetensors", 9000 - k) for k in range(3)]
+    made = [put(f"pixels-{k}.safetensors", 500 - k) for k in range(5)]
+    other, fresh, old = put("notes.txt", 9e6), put(".a.partial", 10), put(".b.partial", 2e5)
+    assert prune(tmp_path, most_pixel_files=5, most_bytes=800) == []
+    assert not old.exists()
+    assert prune(tmp_path, most_pixel_files=3, most_bytes=800) == made[:2]
+    assert prune(tmp_path, most_pixel_files=3, most_bytes=500) == made[2:3]
+    assert prune(tmp_path, most_pixel_files=3, most_bytes=450) == [made[3]]  # the newest of all stays
+    assert prune(tmp_path, most_pixel_files=3, most_bytes=250) == real[:2]  # real ones once no other is left
+    assert prune(tmp_path, most_pixel_files=0, most_bytes=0) == [real[2]]
+    assert [path.exists() for path in (other, fresh, made[4])] == [True, True, True]
+    assert prune(tmp_path / "nowhere") == []
+
+
+def test_what_was_used_last_is_kept_longest(pooled: Any, tmp_path: Path) -> None:
+    sets = [np.full((2, 1, 16, 16), level, np.uint8) for level in (10, 20, 30)]
+    for images in sets[:2]:
+        cached_extract(pooled, images, tmp_path)
+    for file in tmp_path.iterdir():
+        os.utime(file, (time.time() - 1000,) * 2)
+    cached_extract(pooled, sets[0], tmp_path)  # used again
+    cached_extract(pooled, sets[2], tmp_path)
+    assert pooled.seen == 6
+    assert len(prune(tmp_path, most_pixel_files=2)) == 1
+    cached_extract(pooled, sets[0], tmp_path)
+    assert pooled.seen == 6
+    cached_extract(pooled, sets[1], tmp_path)
+    assert pooled.seen == 8
+
+
+def test_storing_keeps_the_folder_within_its_bounds(
+    pooled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stylescan.evaluate.cache.prune", lambda folder: prune(folder, most_pixel_files=3))
+    for level in range(8):
+        cached_extract(pooled, np.full((2, 1, 16, 16), level, np.uint8), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 
@@ -75,6 +77,28 @@ def none_held(values: dict[str, Any]) -> None:
         image["split"] = "train"
 
 
+def extractor(name: str, content: Callable[[Any], bytes] | None = None) -> Callable[[Any], list[str]]:
+    """A file of the user's as extractor, missing or with this content."""
+
+    def make(p: Any) -> list[str]:
+        path = p.here / name if content is None else p.file(name, content(p))
+        return list(p.evaluate(p.run, "--extractor", str(path)))
+
+    return make
+
+
+def saved(p: Any) -> bytes:
+    """What torch.save makes of an object with a trap."""
+    buffer = io.BytesIO()
+    torch.save({"net": p.armed()}, buffer)
+    return buffer.getvalue()
+
+
+def with_sidecar(p: Any) -> list[str]:
+    p.file("net.json", '{"sise": 32}')
+    return extractor("net.onnx", lambda _: b"")(p)
+
+
 def with_data(data: Callable[[Any], Path]) -> Callable[[Any], list[str]]:
     return lambda p: ["evaluate", str(p.run), "--data", str(data(p)), "--out", str(p.out)]
 
@@ -111,7 +135,15 @@ ROWS: dict[str, Any] = {
     "--count 3": (option("--count", "3"), "--count"),
     "negative seed": (option("--seed", "-1"), "--seed"),
     "psi nan": (option("--psi", "nan"), "psi"),
-    "unknown extractor": (option("--extractor", "inception-v9"), "inception-v9"),
+    "unknown extractor": (option("--extractor", "inception-v9"), ("inception-v9", "did you mean inception-v3")),
+    "misspelt extractor": (option("--extractor", "radiomic"), "did you mean radiomics"),
+    "no such extractor file": (extractor("nowhere.onnx"), ("nowhere.onnx", "no such file")),
+    "a pickle as extractor": (extractor("net.pt", lambda p: p.pickled()), ("net.pt", "not a TorchScript file")),
+    "a checkpoint as extractor": (extractor("net.pt", saved), ("net.pt", "a pickle of torch.save")),
+    "a pickle named onnx": (extractor("net.onnx", lambda p: p.pickled()), ("net.onnx", "not an ONNX file")),
+    "torch.export as extractor": (extractor("net.pt2", lambda p: b"x"), ("net.pt2", ".onnx")),
+    "a folder as extractor": (lambda p: p.evaluate(p.run, "--extractor", str(p.data)), "a folder"),
+    "extractor with a bad sidecar": (with_sidecar, ("net.json", "did you mean 'size'")),
     "no threads": (option("--threads", "0"), "--threads"),
     "misspelt option": (option("--ful"), "--ful"),
     # places

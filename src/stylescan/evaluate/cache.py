@@ -1,9 +1,15 @@
-"""Features of real images, kept by what they were computed from: never by path, never by date."""
+"""Features kept by what they were computed from, never by path or date: of real images by the data's content hash,
+of any other images by a hash of their pixels. The folder is bounded; what was not used for longest goes first, and
+features of real images only after all others.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,10 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylescan.evaluate.features import Extractor
-from stylescan.files import write_bytes_atomic
+from stylescan.files import is_leftover, write_bytes_atomic
 
 Progress = Callable[[int, int, str], None]
+MOST_PIXEL_FILES = 64  # about 5 MB each for 1,000 images and 1,280 features
+MOST_BYTES = 2 * 2**30
+_REAL, _PIXELS, _END = "features-", "pixels-", ".safetensors"
 _CHUNK = 64
+_ABANDONED_S = 86_400.0
 
 
 class ImageSource(Protocol):
@@ -55,14 +65,91 @@ def cached_features(
         "content": dataset.content_hash,
         "indices": hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest(),
     }
+
+    def compute() -> NDArray[np.float32]:
+        return _in_chunks(extractor, len(indices), lambda low, high: dataset.read(indices[low:high]), progress, what)
+
+    return _recalled(cache_dir, _REAL, key, (len(indices), extractor.dim), compute)
+
+
+def cached_extract(
+    extractor: Extractor,
+    images: NDArray[Any],
+    cache_dir: Path | None,
+    *,
+    progress: Progress | None = None,
+    what: str = "features",
+) -> NDArray[np.float32]:
+    """`extract`, from `cache_dir` where the same pixels went through the same extractor before.
+
+    For generated, blurred or any other images, uint8 or uint16 [N, C, H, W]; the key is extractor hash + `pixel_hash`.
+    Otherwise as `cached_features`. Storing prunes the folder (`prune`).
+    """
+    key = {"extractor": extractor.hash, "pixels": pixel_hash(images)}
+    shape = (len(images), extractor.dim)
+    return _recalled(cache_dir, _PIXELS, key, shape, lambda: extract(extractor, images, progress=progress, what=what))
+
+
+def pixel_hash(images: NDArray[Any]) -> str:
+    """Hex SHA-256 of type, shape and values: the same on every machine, whatever the array's memory looks like."""
+    little = np.ascontiguousarray(images, dtype=images.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(json.dumps([images.dtype.name, list(images.shape)]).encode())
+    digest.update(little.data if little.size else b"")
+    return digest.hexdigest()
+
+
+def prune(cache_dir: Path, *, most_pixel_files: int = MOST_PIXEL_FILES, most_bytes: int = MOST_BYTES) -> list[Path]:
+    """Remove features until the folder is within its bounds; what was removed.
+
+    First features kept by pixels, least recently used first, down to `most_pixel_files`; then more of them until all
+    files together take at most `most_bytes`; only when none is left, features of real images. The most recently used
+    file stays. Also what killed writers left a day ago. Other files are not touched.
+    """
+    now = time.time()
+    kept: list[tuple[bool, float, int, Path]] = []
+    with contextlib.suppress(OSError):
+        for path in cache_dir.iterdir():
+            with contextlib.suppress(OSError):
+                stat = path.stat()
+                if is_leftover(path) and now - stat.st_mtime > _ABANDONED_S:
+                    path.unlink()
+                elif path.name.endswith(_END) and path.name.startswith((_REAL, _PIXELS)):
+                    kept.append((path.name.startswith(_REAL), stat.st_mtime, stat.st_size, path))
+    if not kept:
+        return []
+    newest = max(kept, key=lambda entry: entry[1])[3]
+    pixel_files, total = sum(not real for real, *_ in kept), sum(size for _, _, size, _ in kept)
+    removed = []
+    for real, _, size, path in sorted(kept):
+        if path == newest or (total <= most_bytes and (real or pixel_files <= most_pixel_files)):
+            continue
+        with contextlib.suppress(OSError):
+            path.unlink()
+            removed.append(path)
+            total, pixel_files = total - size, pixel_files - (not real)
+    return removed
+
+
+def _recalled(
+    cache_dir: Path | None,
+    prefix: str,
+    key: dict[str, str],
+    shape: tuple[int, int],
+    compute: Callable[[], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """What is stored under `key` in `cache_dir`; else what `compute` gives, stored."""
+    if cache_dir is None:
+        return compute()
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
-    path = None if cache_dir is None else cache_dir / f"features-{name}.safetensors"
-    stored = None if path is None else _load(path, key, (len(indices), extractor.dim))
+    path = cache_dir / f"{prefix}{name}{_END}"
+    stored = _load(path, key, shape)
     if stored is not None:
+        with contextlib.suppress(OSError):
+            os.utime(path)  # recently used: kept longer
         return stored
-    features = _in_chunks(extractor, len(indices), lambda low, high: dataset.read(indices[low:high]), progress, what)
-    if path is not None:
-        _store(path, key, features)
+    features = compute()
+    _store(path, key, features)
+    prune(cache_dir)
     return features
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stylescan.data.prepared import PreparedDataset
 from stylescan.errors import DataError
-from stylescan.evaluate.cache import Progress, cached_features, extract
+from stylescan.evaluate.cache import Progress, cached_extract, cached_features
 from stylescan.evaluate.features import Extractor
 from stylescan.evaluate.reference import blur_sigma_px, blurred, floor_draws, thin_by_subject
 from stylescan.evaluate.targets import Generated, Target
@@ -97,12 +97,14 @@ def gather(
         holdout=holdout,
         train=train,
         generated=generated,
-        features=extract(extractor, generated.images, progress=progress, what="features of generated images"),
+        features=cached_extract(
+            extractor, generated.images, cache, progress=progress, what="features of generated images"
+        ),
         draws=draws,
-        blurred_draw=_blurred_draw(dataset, train, draws, extractor, progress),
+        blurred_draw=_blurred_draw(dataset, train, draws, extractor, cache, progress),
         untrained=None
         if untrained is None
-        else extract(extractor, untrained, progress=progress, what="features of an untrained net"),
+        else cached_extract(extractor, untrained, cache, progress=progress, what="features of an untrained net"),
         notes=notes,
     )
 
@@ -147,6 +149,7 @@ def _blurred_draw(
     train: RealSet,
     draws: list[NDArray[np.int64]],
     extractor: Extractor,
+    cache: Path,
     progress: Progress | None,
 ) -> NDArray[np.float32] | None:
     # Blurred training slices, not blurred hold-out: an image and its own blurred copy share their subject's features,
@@ -154,4 +157,4 @@ def _blurred_draw(
     if not draws:
         return None
     images: NDArray[Any] = blurred(dataset.read(train.indices[draws[0]]), blur_sigma_px(dataset.resolution))
-    return extract(extractor, images, progress=progress, what="features of blurred real slices")
+    return cached_extract(extractor, images, cache, progress=progress, what="features of blurred real slices")

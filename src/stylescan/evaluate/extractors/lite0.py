@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from stylescan.errors import ConfigError
+from stylescan.evaluate.extractors.planes import resized, windows
 from stylescan.files import file_sha256
 
 
@@ -22,9 +22,7 @@ class EfficientNetLite0:
     Preprocessing, alike for real and generated images: integers over their full range become 0..255; planes as
     below; antialiased bicubic resize to 224 x 224; (v - 127) / 128, as these weights were trained.
 
-    Planes: 1 channel is repeated three times; 3 channels enter as they are; of 2, the third plane is their mean;
-    more than 3 enter as windows of three consecutive channels (the last one wraps round) and the features of the
-    windows are averaged, so every channel counts and the dimension stays 1280.
+    Planes: as in `planes.windows`; every channel counts and the dimension stays 1280.
     """
 
     name = "efficientnet-lite0"
@@ -43,12 +41,12 @@ class EfficientNetLite0:
         """uint8 or uint16 [N, C, H, W] -> float32 [N, 1280]. Independent of batch and order to 1e-4."""
         if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16):
             raise ValueError(f"images are {images.dtype} {images.shape}, expected uint8 or uint16 [N, C, H, W]")
-        windows = _windows(images.shape[1])
+        passes = windows(images.shape[1], 3)
         out = np.empty((len(images), self.dim), np.float32)
         with torch.inference_mode():
             for start in range(0, len(images), self._batch):
                 batch = self._resized(images[start : start + self._batch])  # [b, C, 224, 224]
-                sums = torch.stack([self._net(planes(batch)) for planes in windows])
+                sums = torch.stack([self._net(planes(batch)) for planes in passes])
                 out[start : start + self._batch] = sums.mean(dim=0).numpy()
         return out
 
@@ -69,26 +67,14 @@ class EfficientNetLite0:
         if size != list(images.shape[-2:]):
             images = nn.functional.interpolate(images, size=size, mode="bilinear", align_corners=False)
         x = ((images + 1.0) * 127.5 - 127.0) / 128.0
-        windows = [self._net.maps(planes(x)) for planes in _windows(images.shape[1])]
-        return [torch.cat(maps, dim=1) for maps in zip(*windows, strict=True)]
+        passes = [self._net.maps(planes(x)) for planes in windows(images.shape[1], 3)]
+        return [torch.cat(maps, dim=1) for maps in zip(*passes, strict=True)]
 
     def _resized(self, images: NDArray[Any]) -> torch.Tensor:
         largest = float(np.iinfo(images.dtype).max)
         x = torch.from_numpy(images.astype(np.float32) * (255.0 / largest))
-        if x.shape[-2:] != (self._size, self._size):
-            size = (self._size, self._size)
-            x = nn.functional.interpolate(x, size=size, mode="bicubic", antialias=True).clamp_(0.0, 255.0)
+        x = resized(x, (self._size, self._size), "bicubic", 255.0)
         return x.sub_(127.0).div_(128.0)
-
-
-def _windows(channels: int) -> list[Callable[[torch.Tensor], torch.Tensor]]:
-    """How to make three planes of `channels`: one function a pass, [b, C, H, W] -> [b, 3, H, W]."""
-    if channels == 1:
-        return [lambda x: x.expand(-1, 3, -1, -1)]
-    if channels == 2:
-        return [lambda x: torch.cat([x, x.mean(dim=1, keepdim=True)], dim=1)]
-    starts = range(0, channels, 3)
-    return [lambda x, s=s: x[:, [(s + k) % channels for k in range(3)]] for s in starts]  # type: ignore[misc]
 
 
 _LAST_OF_RESOLUTION = (0, 2, 4, 10, 15)
