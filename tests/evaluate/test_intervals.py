@@ -1,4 +1,4 @@
-"""The jackknife against the closed form for a mean, and its coverage over subjects."""
+"""The jackknife, the cluster bootstrap and the variance of pairs: closed forms, order, and coverage over subjects."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stylescan.evaluate.intervals import equal_parts, jackknife_interval, subject_parts
+from stylescan.evaluate.intervals import (
+    bootstrap_interval,
+    equal_parts,
+    jackknife_interval,
+    pair_interval,
+    subject_parts,
+)
 
 
 def test_for_a_mean_of_subjects_it_is_the_t_interval() -> None:
@@ -61,3 +67,72 @@ def test_it_covers_when_slices_of_a_subject_are_alike() -> None:
         inside += found.low <= 0.0 <= found.high
     # 95 % +- 3 standard errors of 200 trials; an interval over slices would cover about 45 %.
     assert 0.9 <= inside / 200 <= 0.995
+
+
+def test_the_bootstrap_of_one_image_a_subject_is_the_normal_interval() -> None:
+    values = np.random.default_rng(2).normal(size=400)
+    found = bootstrap_interval(values, None, unit="generated images")
+    half = 1.96 * values.std() / 20
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.15 * half)
+    assert (found.groups, found.method, found.unit) == (400, "bootstrap", "generated images")
+
+
+def test_the_bootstrap_covers_when_slices_of_a_subject_are_alike() -> None:
+    rng = np.random.default_rng(3)
+    subjects = np.repeat(np.arange(40), 6)
+    inside = plain = 0
+    for trial in range(100):
+        values = np.repeat(rng.normal(size=40), 6) + rng.normal(size=240) * 0.2
+        by_subject = bootstrap_interval(values, subjects, unit="held-out subjects", seed=trial)
+        by_slice = bootstrap_interval(values, None, unit="slices", seed=trial)
+        inside += by_subject.low <= 0.0 <= by_subject.high
+        plain += by_slice.low <= 0.0 <= by_slice.high
+    assert 0.88 <= inside / 100 <= 0.99
+    assert plain / 100 < 0.75
+
+
+def test_the_bootstrap_is_blind_to_order_and_names() -> None:
+    rng = np.random.default_rng(4)
+    values, subjects = (rng.random(90) < 0.3).astype(float), np.repeat(np.arange(30), 3)
+    order = rng.permutation(90)
+    renamed = np.array([f"x{99 - s}" for s in subjects])
+    found = bootstrap_interval(values, subjects, unit="held-out subjects")
+    assert bootstrap_interval(values[order], renamed[order], unit="held-out subjects") == found
+
+
+def test_shares_of_none_and_all_have_the_exact_binomial_bound() -> None:
+    none = bootstrap_interval(np.zeros(50), None, unit="generated images", share=True)
+    every = bootstrap_interval(np.ones(50), None, unit="generated images", share=True)
+    bound = stats.binomtest(0, 50).proportion_ci(0.95, method="exact").high
+    assert (none.low, none.high) == pytest.approx((0.0, bound), abs=1e-12)
+    assert (every.low, every.high) == pytest.approx((1.0 - bound, 1.0), abs=1e-12)
+    flat = bootstrap_interval(np.zeros(50), None, unit="generated images")
+    assert (flat.low, flat.high) == (0.0, 0.0)  # no share: decibels, for instance
+    few = bootstrap_interval(np.zeros(9), np.arange(9) // 3, unit="held-out subjects", share=True)
+    assert few.low is None
+    assert "at least 5 held-out subjects, and there are 3" in few.reason
+
+
+def test_pairs_that_share_no_image_have_the_t_interval() -> None:
+    values = np.random.default_rng(5).normal(size=200)
+    found = pair_interval(values, np.arange(400).reshape(200, 2), unit="generated images")
+    half = stats.t.ppf(0.975, 399) * values.std() / np.sqrt(200)
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), rel=1e-9)
+
+
+def test_the_interval_of_pairs_covers_when_images_have_effects_of_their_own() -> None:
+    rng = np.random.default_rng(6)
+    inside = plain = 0
+    for _ in range(200):
+        effect = rng.normal(size=60)
+        members = np.stack([rng.integers(0, 60, 500), rng.integers(0, 60, 500)], axis=1)
+        members = members[members[:, 0] != members[:, 1]]
+        values = effect[members].sum(axis=1) + rng.normal(size=len(members))
+        found = pair_interval(values, members, unit="generated images")
+        inside += found.low <= 0.0 <= found.high
+        plain += abs(values.mean()) < 1.96 * values.std() / np.sqrt(len(values))
+    assert 0.89 <= inside / 200 <= 0.99
+    assert plain / 200 < 0.6
+    few = pair_interval(np.ones(3), np.array([[0, 1], [1, 2], [2, 3]]), unit="generated images")
+    assert few.low is None
+    assert "there are 4" in few.reason

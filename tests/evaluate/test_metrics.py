@@ -1,4 +1,4 @@
-"""FD and KID against closed forms, an independent reference and invariances."""
+"""FD and KID against closed forms and an independent library; what holds for every metric."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from torchmetrics.image.fid import _compute_fid
-from torchmetrics.image.kid import poly_mmd
+from torchmetrics.image.fid import FrechetInceptionDistance, _compute_fid
+from torchmetrics.image.kid import KernelInceptionDistance, poly_mmd
 
-from stylescan.evaluate.metrics import METRICS, frechet_distance, frechet_distance_of_moments, kid
+from stylescan.evaluate.metrics import DISTANCES, METRICS, Metric, frechet_distance, frechet_distance_of_moments, kid
 
 
 def features(n: int, d: int, seed: int, shift: float = 0.0) -> NDArray[np.float64]:
@@ -95,25 +95,82 @@ def test_kid_without_two_subjects_is_nan() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), n=st.integers(3, 12), m=st.integers(3, 12))
-def test_metrics_do_not_depend_on_order_and_are_symmetric(seed: int, n: int, m: int) -> None:
+def test_distances_do_not_depend_on_order_and_are_symmetric(seed: int, n: int, m: int) -> None:
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(n, 5)), rng.normal(size=(m, 5))
     groups = rng.integers(0, 4, m)
     groups[:2] = [0, 1]
     order = rng.permutation(m)
-    for metric in METRICS.values():
+    for metric in DISTANCES.values():
         value = metric.compute(x, y, None, groups)
         assert metric.compute(x[::-1], y[order], None, groups[order]) == pytest.approx(value, rel=1e-9, abs=1e-9)
         assert metric.compute(y, x, groups, None) == pytest.approx(value, rel=1e-9, abs=1e-9)
+
+
+def seen(metric: Metric, images: NDArray[np.uint8], space: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the metric's functions take: its own descriptors, the images themselves, or features."""
+    if metric.describe is not None:
+        return metric.describe(images)
+    return images if metric is METRICS["ms_ssim"] else space
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_no_metric_depends_on_order(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (2, 40, 1, 16, 16), dtype=np.uint8)
+    spaces = rng.normal(size=(2, 40, 5)) + np.array([[[0.0]], [[0.5]]])
+    groups = np.repeat(np.arange(10), 4)
+    p, q = rng.permutation(40), rng.permutation(40)
+    for name, metric in METRICS.items():
+        x, y = (seen(metric, images[side], spaces[side]) for side in (0, 1))
+        value = metric.compute(x, y, None, groups)
+        assert np.isfinite(value), name
+        assert metric.compute(x[p], y[q], None, groups[q]) == pytest.approx(value, rel=1e-6, abs=1e-9), name
 
 
 def test_resampling_equals_computing_on_the_subset() -> None:
     x, y = features(20, 6, 10), features(24, 6, 11)
     groups = np.repeat(np.arange(8), 3)
     keep_x, keep_y = np.arange(0, 20, 2), np.arange(5, 24)
-    for metric in METRICS.values():
+    resampled = {name: metric for name, metric in METRICS.items() if metric.resampler is not None}
+    assert set(resampled) == {"kid", "fd", "spectrum"}
+    for metric in resampled.values():
         found = metric.resampler(x, y, None, groups)(keep_x, keep_y)
         assert found == pytest.approx(metric.compute(x[keep_x], y[keep_y], None, groups[keep_y]), rel=1e-10)
+
+
+def test_every_metric_says_what_it_is_and_has_one_way_to_an_interval() -> None:
+    for name, metric in METRICS.items():
+        assert metric.title, name
+        assert metric.meaning, name
+        assert metric.better in ("lower", "higher", "near real")
+        # Pairs of images have an interval of their own.
+        assert (metric.resampler is not None) + (metric.terms is not None) == (name != "ms_ssim")
+
+
+def fid_with(module: torch.nn.Module, x: NDArray[np.uint8], y: NDArray[np.uint8]) -> float:
+    oracle = FrechetInceptionDistance(feature=module, input_img_size=(1, 4, 4)).set_dtype(torch.float64)
+    oracle.update(torch.from_numpy(y), real=True)
+    oracle.update(torch.from_numpy(x), real=False)
+    return float(oracle.compute())
+
+
+def test_fd_and_kid_of_features_equal_torchmetrics_with_the_same_extractor() -> None:
+    class Flat(torch.nn.Module):
+        num_features = 16
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.double().flatten(1) / 255
+
+    rng = np.random.default_rng(12)
+    x, y = (rng.integers(0, high, (120, 1, 4, 4), dtype=np.uint8) for high in (200, 256))
+    fx, fy = (Flat()(torch.from_numpy(images)).numpy() for images in (x, y))
+    assert frechet_distance(fx, fy) == pytest.approx(fid_with(Flat(), x, y), rel=1e-4)
+    oracle = KernelInceptionDistance(feature=Flat(), subsets=1, subset_size=120).set_dtype(torch.float64)
+    oracle.update(torch.from_numpy(y), real=True)
+    oracle.update(torch.from_numpy(x), real=False)
+    assert kid(fx, fy) == pytest.approx(float(oracle.compute()[0]), abs=1e-4 * abs(kid(fx, fy)))
 
 
 def test_wrong_shapes_are_refused() -> None:

@@ -30,9 +30,9 @@ from stylescan.evaluate.pictures import (
     shrink,
     to_display,
 )
-from stylescan.evaluate.report import render_html, verdict_cards
+from stylescan.evaluate.report import render_html
 from stylescan.evaluate.targets import open_target
-from stylescan.evaluate.words import number, ratio
+from stylescan.evaluate.words import audit_card, number, ratio
 
 EVIL = "<script>alert('1')</script> & \"quoted\""
 CSS = Path(__file__).resolve().parents[2] / "src" / "stylescan" / "evaluate" / "templates" / "report.css"
@@ -241,8 +241,7 @@ def test_verdicts_are_shown_as_they_are_with_a_word_for_each_level(few: Judged) 
         assert f'<section class="verdict {level}">' in page
         assert f'<h2 class="label">L{level} <span class="chip {level}">{word}</span></h2>' in page
     for verdict, level in (("pass", "good"), ("warn", "mixed"), ("fail", "bad"), ("cannot tell", "unknown")):
-        report = few.report | {"verdicts": [], "audit": {"verdict": verdict, "reason": "R."}}
-        assert verdict_cards(report)[-1]["level"] == level
+        assert audit_card({"verdict": verdict, "reason": "R."})["level"] == level
 
 
 def test_anybody_can_read_the_page(few: Judged) -> None:

@@ -12,11 +12,16 @@ from cyclopts import App, CycloptsError
 from cyclopts.exceptions import UnusedCliTokensError
 
 from stylescan import __version__
+from stylescan.cli.compare import compare
 from stylescan.cli.demo import demo
+from stylescan.cli.direction import direction
+from stylescan.cli.embed import embed
 from stylescan.cli.evaluate import evaluate
 from stylescan.cli.generate import generate
 from stylescan.cli.prepare import prepare
 from stylescan.cli.presets import presets
+from stylescan.cli.project import project
+from stylescan.cli.reader_study import reader_study
 from stylescan.cli.train import train
 from stylescan.errors import StylescanError
 
@@ -36,7 +41,7 @@ Without data: `stylescan demo`. Synthetic images are not for diagnosis.
 USER_FAULT, INTERNAL_FAULT, INTERRUPTED = 2, 70, 130
 
 app = App(name="stylescan", help=HELP, version=__version__, help_format="markdown")
-for verb in (prepare, train, evaluate, generate, demo, presets):
+for verb in (prepare, train, evaluate, generate, compare, embed, project, direction, reader_study, demo, presets):
     app.command(verb)
 
 

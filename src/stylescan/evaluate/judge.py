@@ -1,15 +1,16 @@
 """`evaluate`: judge a run, a snapshot or a folder of images on held-out subjects, and write the report.
 
-`report.json` has these top-level keys, which stay: `schema_version`, `subject` (what was judged), `data`,
-`extractor`, `metrics` (`n`, `headline`, one entry a metric, `classes`), `rows`, `audit` (`verdict`, `reason`, `ran`),
+`report.json` has these top-level keys, which stay: `schema_version`, `full`, `subject` (what was judged), `data`,
+`extractor`, `metrics` (`n`, `headline`, one entry a metric, `classes`), `rows`, `verdicts` (what to read first),
 `interpretation` (sentences, the verdict on distance first), `notice`, `notices`, `notes`, `training` (scores on
-`select`), `provenance`. Equal inputs give equal bytes: it holds no time, path or host.
+`select`), `curves` (of the training log), `configuration` (of the run), `provenance`, and one key a part: `audit`
+(`verdict`, `reason`, `ran`, ...); with --full also `conditional`, `utility`, `projection` and `reader_study`. Equal
+inputs give equal bytes: it holds no time, path or host.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import platform
 from collections.abc import Sequence
@@ -25,17 +26,27 @@ from stylescan.data.prepared import SPLITS, PreparedDataset
 from stylescan.errors import ConfigError
 from stylescan.evaluate.cache import Progress
 from stylescan.evaluate.features import Extractor, get_extractor
+from stylescan.evaluate.latent import projection_part
 from stylescan.evaluate.material import Material, gather, holdout_positions
+from stylescan.evaluate.memorisation import audit
+from stylescan.evaluate.origin import read_configuration
 from stylescan.evaluate.parts import PartRunner
+from stylescan.evaluate.readers.pack import reader_study_part
 from stylescan.evaluate.report import claimed_folder, write_report
 from stylescan.evaluate.scores import headline_metric, score_classes, score_metrics, score_rows
-from stylescan.evaluate.targets import MIN_IMAGES, Target, open_target
-from stylescan.evaluate.words import LIMITS_OF_AUDIT, interpretation
+from stylescan.evaluate.targets import MIN_IMAGES, open_target
+from stylescan.evaluate.training_log import read_curves, read_scores
+from stylescan.evaluate.utility import part as utility
+from stylescan.evaluate.words import audit_card, cards, interpretation
 
 SCHEMA_VERSION = 1
 # Each becomes a key of report.json, in this order, and a template of the same name; those of FULL come with --full.
-PARTS: dict[str, PartRunner] = {}
-FULL_PARTS: dict[str, PartRunner] = {}
+PARTS: dict[str, PartRunner] = {"audit": audit.run}
+FULL_PARTS: dict[str, PartRunner] = {
+    "conditional": utility.run_conditional,
+    "utility": utility.run_utility,
+    "projection": projection_part.run,
+}
 SYNTHETIC = "SYNTHETIC - not for diagnosis"
 
 
@@ -72,11 +83,11 @@ def evaluate(
     ----------
     target : a run folder, a snapshot folder, or a folder of PNG images made by any generator.
     dataset : the prepared data, or its folder. Its `holdout` split is read, and `train` for the floor.
-    extractor : a name of EXTRACTORS, or an object.
+    extractor : a name of EXTRACTORS, the path of a TorchScript or ONNX file, or an object.
     n : images to judge, 10 or more; the number of held-out slices by default, 2,000 at most.
     seed : decides generated images, draws for the floor and groups of the intervals.
     psi : truncation of the generator; 1 = none.
-    full : use every held-out slice, however many.
+    full : use every held-out slice, however many, and add FULL_PARTS and a reader-study pack in `out_dir`.
     notices : terms of the data, shown with the report.
 
     Raises a StylescanError where the data has no hold-out, or the target does not fit the data.
@@ -93,13 +104,16 @@ def evaluate(
     with claimed_folder(Path(out_dir)):
         material = gather(opened, data, get_extractor(extractor), n=n, seed=seed, full=full, progress=progress)
     metrics = score_metrics(material, progress)
-    rows = score_rows(material, metrics)
+    rows = score_rows(material, metrics, progress)
     headline = headline_metric(material)
     runners = PARTS | FULL_PARTS if full else PARTS
     parts = {name: run(material, progress) for name, run in runners.items()}
+    if full:
+        parts["reader_study"] = reader_study_part(material, Path(out_dir), progress)
     report = {
         "schema_version": SCHEMA_VERSION,
         "notice": SYNTHETIC,
+        "full": full,
         "subject": opened.describe() | {"n": material.n, "seed": seed},
         "data": _data(material),
         "extractor": {
@@ -109,12 +123,14 @@ def evaluate(
         },
         "metrics": {"n": material.n, "headline": headline, **metrics, "classes": score_classes(material)},
         "rows": rows,
-        "audit": {"verdict": "cannot tell", "reason": LIMITS_OF_AUDIT, "ran": False},
         **{name: part.values for name, part in parts.items()},
+        "verdicts": [*cards(headline, metrics, rows), audit_card(parts["audit"].values)],
         "interpretation": interpretation(headline, metrics, rows),
         "notes": material.notes,
         "notices": list(notices),
-        "training": _training(opened),
+        "training": read_scores(opened.log),
+        "curves": read_curves(opened.log, opened.describe().get("nimg")),
+        "configuration": read_configuration(Path(target)),
         "provenance": _provenance(),
     }
     html, json_path = write_report(
@@ -144,23 +160,6 @@ def _data(material: Material) -> dict[str, Any]:
         "splits": splits,
         "holdout_used": {"slices": len(held.indices), "subjects": held.num_subjects},
     }
-
-
-def _training(target: Target) -> list[dict[str, float]]:
-    """The scores on `select` from the training log: nimg with kid and fd, in order; empty without a log."""
-    if target.log is None:
-        return []
-    rows = []
-    for text in target.log.read_text("utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            continue  # the last line of a killed run may be torn
-        if isinstance(line, dict) and "kid" in line and "nimg" in line:
-            values = {key: line[key] for key in ("nimg", "kid", "fd") if isinstance(line.get(key), (int, float))}
-            if len(values) >= 2 and all(-1e300 < value < 1e300 for value in values.values()):
-                rows.append({key: float(value) for key, value in values.items()})
-    return rows
 
 
 def _provenance() -> dict[str, str]:

@@ -40,7 +40,7 @@ class Material:
     """What is judged and what it is judged against; n generated and n held-out images, so that FD compares like sizes.
 
     `draws`: positions in `train` of the ten T*, each with the hold-out's subject and slice counts. `blurred_draw`:
-    features of the first T*, blurred. `untrained`: features of an untrained net's images, None without a net.
+    features of the first T*, blurred. `untrained`: images of an untrained net and their features, None without a net.
     `notes`: what a reader must know, in sentences. `target` makes or reads further images where a part needs them.
     """
 
@@ -54,7 +54,7 @@ class Material:
     features: NDArray[np.float32]
     draws: list[NDArray[np.int64]]
     blurred_draw: NDArray[np.float32] | None
-    untrained: NDArray[np.float32] | None
+    untrained: tuple[NDArray[Any], NDArray[np.float32]] | None
     notes: list[str]
 
     @property
@@ -104,7 +104,10 @@ def gather(
         blurred_draw=_blurred_draw(dataset, train, draws, extractor, cache, progress),
         untrained=None
         if untrained is None
-        else cached_extract(extractor, untrained, cache, progress=progress, what="features of an untrained net"),
+        else (
+            untrained,
+            cached_extract(extractor, untrained, cache, progress=progress, what="features of an untrained net"),
+        ),
         notes=notes,
     )
 

@@ -1,168 +1,128 @@
-"""Distances between two sets of features: Frechet distance (FD) and kernel distance (KID).
+"""The list of metrics: distances, variety, sharpness and artefacts. A further metric is one more row of `METRICS`.
 
-Both take features as rows, float [n, d]; `x` is the generated set and `y` the real one, though both are symmetric.
-A further metric of this kind is one more row of `METRICS`.
+The definitions are in `measures`. Here x is the generated set and y the real one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from stylescan.evaluate.measures.artefacts import (
+    checkerboard_peaks,
+    checkerboard_terms,
+    dot_height,
+    dot_terms,
+)
+from stylescan.evaluate.measures.base import Features, Groups, Metric, Terms
+from stylescan.evaluate.measures.distances import (
+    KernelPairs,
+    fd_of_sets,
+    fd_resampler,
+    frechet_distance,
+    frechet_distance_of_moments,
+    kernel_pairs,
+    kid,
+    kid_resampler,
+    polynomial_kernel,
+)
+from stylescan.evaluate.measures.diversity import mean_similarity
+from stylescan.evaluate.measures.manifold import overlap_terms
+from stylescan.evaluate.measures.spectrum import radial_profile, spectrum_distance, spectrum_resampler
 
-Features = NDArray[np.floating[Any]]
-Groups = Sequence[str] | NDArray[Any]
+__all__ = [
+    "DISTANCES",
+    "MANIFOLD",
+    "METRICS",
+    "Features",
+    "Groups",
+    "KernelPairs",
+    "Metric",
+    "Terms",
+    "frechet_distance",
+    "frechet_distance_of_moments",
+    "kernel_pairs",
+    "kid",
+    "polynomial_kernel",
+]
 
-
-def _factor(x: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean [d] and a matrix A [min(n, d), d] with A^T A = the unbiased covariance of `x`."""
-    x = np.asarray(x, dtype=np.float64)
-    if x.ndim != 2 or len(x) < 2:
-        raise ValueError(f"features have shape {x.shape}, expected [n, d] with n >= 2")
-    mean = x.mean(axis=0)
-    centred = (x - mean) / np.sqrt(len(x) - 1)
-    if len(x) > x.shape[1]:
-        # R of QR keeps A^T A exactly and bounds the size of what follows by d.
-        centred = np.asarray(np.linalg.qr(centred, mode="r"))
-    return mean, centred
-
-
-def _frechet_from_factors(
-    mean_x: NDArray[np.float64], a: NDArray[np.float64], mean_y: NDArray[np.float64], b: NDArray[np.float64]
-) -> float:
-    # Polar forms A = U C1^(1/2) and B = V C2^(1/2) give A B^T = U C1^(1/2) C2^(1/2) V^T, and so
-    # tr (C1^(1/2) C2 C1^(1/2))^(1/2) = sum of singular values of A B^T: symmetric, no matrix square root,
-    # exact for n < d, and as small as the smaller set.
-    cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
-    difference = mean_x - mean_y
-    return float(difference @ difference + (a * a).sum() + (b * b).sum() - 2.0 * cross)
-
-
-def frechet_distance(x: Features, y: Features) -> float:
-    """Frechet distance of the Gaussians fitted to `x` [n, d] and `y` [m, d], n, m >= 2, in float64.
-
-    |mu_x - mu_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)) with unbiased covariances (Heusel et al. 2017, arXiv
-    1706.08500, eq. 6). Biased upward for small n: compare at equal n only.
-    """
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"features of {x.shape[1]} and {y.shape[1]} dimensions cannot be compared")
-    return _frechet_from_factors(*_factor(x), *_factor(y))
-
-
-def frechet_distance_of_moments(mean_x: ArrayLike, cov_x: ArrayLike, mean_y: ArrayLike, cov_y: ArrayLike) -> float:
-    """The same from means [d] and symmetric covariances [d, d]; rounding's negative eigenvalues count as zero."""
-
-    def root(covariance: ArrayLike) -> NDArray[np.float64]:
-        values, vectors = np.linalg.eigh(np.asarray(covariance, dtype=np.float64))
-        factor: NDArray[np.float64] = np.sqrt(np.clip(values, 0.0, None))[:, None] * vectors.T
-        return factor
-
-    mean_x, mean_y = np.asarray(mean_x, dtype=np.float64), np.asarray(mean_y, dtype=np.float64)
-    return _frechet_from_factors(mean_x, root(cov_x), mean_y, root(cov_y))
+TermsOf = Callable[[Any, Any, Groups | None, Groups | None], Terms]
 
 
-def polynomial_kernel(x: Features, y: Features) -> NDArray[np.float64]:
-    """k(x, y) = (x . y / d + 1)^3 for all pairs, float64 [n, m] (Binkowski et al. 2018, arXiv 1801.01401)."""
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
-        raise ValueError(f"features have shapes {x.shape} and {y.shape}, expected [n, d] and [m, d]")
-    kernel: NDArray[np.float64] = (x @ y.T / x.shape[1] + 1.0) ** 3
-    return kernel
+def _mean_of(terms: TermsOf) -> Callable[[Any, Any, Groups | None, Groups | None], float]:
+    return lambda x, y, x_groups, y_groups: terms(x, y, x_groups, y_groups).mean
 
 
-@dataclass(frozen=True)
-class KernelPairs:
-    """Kernel values of all pairs, so that the statistic of any subset costs no new kernel.
-
-    `allowed_x`, `allowed_y`: which pairs of one set count, bool [n, n] and [m, m], symmetric, False on the diagonal.
-    """
-
-    k_xx: NDArray[np.float64]
-    k_yy: NDArray[np.float64]
-    k_xy: NDArray[np.float64]
-    allowed_x: NDArray[np.bool_]
-    allowed_y: NDArray[np.bool_]
-
-    def mmd2(self, keep_x: NDArray[np.int64], keep_y: NDArray[np.int64]) -> float:
-        """Unbiased MMD^2 of the images at `keep_x` and `keep_y`; nan where no pair of two subjects is left."""
-
-        def within(kernel: NDArray[np.float64], allowed: NDArray[np.bool_], keep: NDArray[np.int64]) -> float:
-            mask = allowed[np.ix_(keep, keep)]
-            pairs = int(mask.sum())
-            return float(kernel[np.ix_(keep, keep)].sum(where=mask)) / pairs if pairs else float("nan")
-
-        across = float(self.k_xy[np.ix_(keep_x, keep_y)].mean())
-        return within(self.k_xx, self.allowed_x, keep_x) + within(self.k_yy, self.allowed_y, keep_y) - 2.0 * across
+def _manifold(name: str) -> TermsOf:
+    return lambda x, y, x_groups, y_groups: overlap_terms(name, x, y, x_groups, y_groups)
 
 
-def kernel_pairs(x: Features, y: Features, x_groups: Groups | None, y_groups: Groups | None) -> KernelPairs:
-    """All kernel values of `x` [n, d] and `y` [m, d]; groups are subjects, None = every image its own."""
-
-    def allowed(groups: Groups | None, n: int) -> NDArray[np.bool_]:
-        codes = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
-        if len(codes) != n:
-            raise ValueError(f"{len(codes)} groups for {n} images")
-        differ: NDArray[np.bool_] = codes[:, None] != codes[None, :]
-        return differ
-
-    return KernelPairs(
-        polynomial_kernel(x, x),
-        polynomial_kernel(y, y),
-        polynomial_kernel(x, y),
-        allowed(x_groups, len(x)),
-        allowed(y_groups, len(y)),
-    )
+def _of_terms(title: str, meaning: str, better: Any, terms: TermsOf, describe: Any = None) -> Metric:
+    return Metric(title, meaning, better, _mean_of(terms), describe=describe, terms=terms)
 
 
-def kid(x: Features, y: Features, x_groups: Groups | None = None, y_groups: Groups | None = None) -> float:
-    """Kernel distance: the unbiased MMD^2 with k = (x . y / d + 1)^3, the full U-statistic.
-
-    `x_groups`, `y_groups`: subject of each image. Pairs of one subject are left out of the within-set means, for they
-    are near-copies and would bias the result upward. No random subsets: equal for every order and batch. May be
-    slightly negative. nan where a set has fewer than two subjects. O(n^2) memory.
-    """
-    pairs = kernel_pairs(x, y, x_groups, y_groups)
-    return pairs.mmd2(np.arange(len(x)), np.arange(len(y)))
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A row of `METRICS`.
-
-    `compute(x, y, x_groups, y_groups)` gives the value. `resampler(x, y, x_groups, y_groups)` gives a function of the
-    positions kept in x and y, for intervals, and may share work between calls. `needs_full_rank`: the value is only
-    indicative when n < d.
-    """
-
-    title: str
-    compute: Callable[[Features, Features, Groups | None, Groups | None], float]
-    resampler: Callable[
-        [Features, Features, Groups | None, Groups | None],
-        Callable[[NDArray[np.int64], NDArray[np.int64]], float],
-    ]
-    needs_full_rank: bool
-
-
-def _fd(x: Features, y: Features, x_groups: Groups | None, y_groups: Groups | None) -> float:
-    return frechet_distance(x, y)  # moments know no pairs, so subjects play no part
-
-
-def _fd_resampler(
-    x: Features, y: Features, x_groups: Groups | None, y_groups: Groups | None
-) -> Callable[[NDArray[np.int64], NDArray[np.int64]], float]:
-    return lambda keep_x, keep_y: frechet_distance(x[keep_x], y[keep_y])
-
-
-def _kid_resampler(
-    x: Features, y: Features, x_groups: Groups | None, y_groups: Groups | None
-) -> Callable[[NDArray[np.int64], NDArray[np.int64]], float]:
-    return kernel_pairs(x, y, x_groups, y_groups).mmd2
-
-
-METRICS: dict[str, Metric] = {
-    "kid": Metric("KID", kid, _kid_resampler, needs_full_rank=False),
-    "fd": Metric("FD", _fd, _fd_resampler, needs_full_rank=True),
+# What checkpoints are chosen by: how far the features of two sets lie apart.
+DISTANCES: dict[str, Metric] = {
+    "kid": Metric(
+        "KID",
+        "distance of the two sets in feature space, without the bias that small sets bring",
+        "lower",
+        kid,
+        resampler=kid_resampler,
+        has_ratio=True,
+    ),
+    "fd": Metric(
+        "FD",
+        "Frechet distance: how far means and covariances of features lie apart",
+        "lower",
+        fd_of_sets,
+        resampler=fd_resampler,
+        needs_full_rank=True,
+        has_ratio=True,
+    ),
 }
+
+# Computed together, from one table of distances.
+MANIFOLD: dict[str, Metric] = {
+    name: _of_terms(title, meaning, "higher", _manifold(name))
+    for name, title, meaning in (
+        ("precision", "Precision", "share of generated images that lie among real ones"),
+        ("recall", "Recall", "share of real images that lie among generated ones"),
+        ("density", "Density", "how densely real images surround generated ones (each other: about 1)"),
+        ("coverage", "Coverage", "share of real images that have a generated one for a close neighbour"),
+    )
+}
+
+IMAGES: dict[str, Metric] = {
+    "ms_ssim": Metric(
+        "MS-SSIM of pairs",
+        "how alike two random images are (1 = equal)",
+        "near real",
+        mean_similarity,
+    ),
+    "spectrum": Metric(
+        "Spectrum, dB",
+        "difference in strength of detail, over all sizes from coarse to fine",
+        "lower",
+        spectrum_distance,
+        describe=radial_profile,
+        resampler=spectrum_resampler,
+        has_ratio=True,
+    ),
+    "white_dots": _of_terms(
+        "White dots",
+        "share of images with a bright spot more isolated than in 99 % of held-out real images",
+        "lower",
+        dot_terms,
+        dot_height,
+    ),
+    "checkerboard": _of_terms(
+        "Checkerboard, dB",
+        "how far patterns with periods of 2 and 4 pixels stand out of the spectrum",
+        "near real",
+        checkerboard_terms,
+        checkerboard_peaks,
+    ),
+}
+
+METRICS: dict[str, Metric] = DISTANCES | MANIFOLD | IMAGES

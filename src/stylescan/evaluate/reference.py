@@ -76,14 +76,18 @@ def floor_draws(
 
 def floor_of(
     metric: Metric,
-    train: Features,
+    train: NDArray[Any],
     train_subjects: NDArray[Any],
-    holdout: Features,
+    holdout: NDArray[Any],
     holdout_subjects: NDArray[Any],
     draws: Sequence[NDArray[np.int64]],
 ) -> Floor | None:
     """metric(T*, H), mean over `draws`: what other real subjects score. None where no draw was possible."""
-    values = [metric.compute(train[d], holdout, train_subjects[d], holdout_subjects) for d in draws]
+    return floor_of_values([metric.compute(train[d], holdout, train_subjects[d], holdout_subjects) for d in draws])
+
+
+def floor_of_values(values: Sequence[float]) -> Floor | None:
+    """The floor from the metric's value for each draw; None where there is no draw, or one has no value."""
     if not values or not np.isfinite(values).all():
         return None
     return Floor(float(np.mean(values)), float(np.min(values)), float(np.max(values)), len(values))

@@ -34,7 +34,6 @@ PART_TITLES = {
     "embedding": "Styles",
     "reader_study": "Reader study",
 }
-_LEVEL_OF_AUDIT = {"pass": "good", "warn": "mixed", "fail": "bad"}
 
 
 @contextmanager
@@ -100,7 +99,7 @@ def render_html(report: dict[str, Any], material: Material, pictures: Mapping[st
     plan = _plan(material)
     titles = {name: metric.title for name, metric in METRICS.items() if name in report["metrics"]}
     return environment.get_template("report.html.j2").render(
-        report={"curves": None, "configuration": None, **report, "verdicts": verdict_cards(report)},
+        report=report,
         titles=titles,
         metric_words=[METRICS[name] for name in titles],
         plan=plan,
@@ -113,24 +112,6 @@ def render_html(report: dict[str, Any], material: Material, pictures: Mapping[st
         configuration_text=configuration_text(report.get("configuration")),
         command=command_again(report),
     )
-
-
-def verdict_cards(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """`report["verdicts"]`: label, level (good, mixed, bad, unknown), headline and details of each; the closeness and
-    the audit's verdict where the report has none."""
-    if report.get("verdicts"):
-        return list(report["verdicts"])
-    said, audit = report["interpretation"], report["audit"]
-    verdict = str(audit["verdict"])
-    return [
-        {"label": "Distance to real images", "level": None, "headline": said[0], "details": said[1:3]},
-        {
-            "label": "Copies of training images",
-            "level": _LEVEL_OF_AUDIT.get(verdict, "unknown"),
-            "headline": f"{verdict[:1].upper()}{verdict[1:]}.",
-            "details": [audit["reason"]],
-        },
-    ]
 
 
 def _classes(material: Material) -> list[tuple[str | None, int]]:

@@ -13,7 +13,7 @@ from stylescan.data.prepared import PreparedDataset
 from stylescan.errors import DataError
 from stylescan.evaluate.cache import cached_features, extract
 from stylescan.evaluate.features import Extractor, get_extractor
-from stylescan.evaluate.metrics import METRICS
+from stylescan.evaluate.metrics import DISTANCES
 from stylescan.evaluate.reference import thin_by_subject
 
 MAX_REAL = 2000
@@ -71,4 +71,4 @@ class SelectScorer:
         if fakes.shape != expected:
             raise ValueError(f"generate gave images of shape {fakes.shape}, expected {expected}")
         features = extract(self._extractor, fakes)
-        return {name: metric.compute(features, self._real, None, self._subjects) for name, metric in METRICS.items()}
+        return {name: metric.compute(features, self._real, None, self._subjects) for name, metric in DISTANCES.items()}
