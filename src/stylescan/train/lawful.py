@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stylescan.config import DataFingerprint, did_you_mean
+from stylescan.data.symmetry import mirror_refusal
 from stylescan.errors import ConfigError
 
 
@@ -52,22 +53,6 @@ class Lawful:
         return (f"augmentation: {on}", *(f"augmentation without {name}: {reason}" for name, reason in self.refused))
 
 
-def flip_refusal(data: DataFingerprint) -> str | None:
-    """Why the data forbid a left-right flip, and what can be done; None where it is lawful."""
-    declare = "if mirrored anatomy is equally possible, prepare the data again with"
-    undeclared = data.symmetry != "left-right"
-    if data.plane == "sagittal":
-        return "the images are sagittal, so a flip would swap front and back"
-    if data.sided:
-        return "the data record which side an image shows, and a flip would turn a left one into a right one"
-    if data.plane not in ("axial", "coronal"):
-        option = "--plane axial (or coronal)" + (" --symmetry left-right" if undeclared else "")
-        return f"the plane of the images is not known; {declare} {option}"
-    if undeclared:
-        return f"no symmetry was declared; {declare} --symmetry left-right"
-    return None
-
-
 def lawful_operations(data: DataFingerprint, leave_out: Sequence[str] = ()) -> Lawful:
     """The operations that `data` allow, in the table's order, without those in `leave_out`.
 
@@ -80,7 +65,7 @@ def lawful_operations(data: DataFingerprint, leave_out: Sequence[str] = ()) -> L
                 remedy=did_you_mean(name, tuple(OPERATIONS)).replace("Known keys", "Known operations"),
             )
     reasons = dict.fromkeys(leave_out, "left out on request (augment.leave_out)")
-    unlawful = flip_refusal(data)
+    unlawful = mirror_refusal(data.plane, data.symmetry, data.sided)
     if unlawful is not None:
         reasons["flip"] = unlawful  # said even where it was left out besides: it would not be allowed anyway
     return Lawful(

@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from stylescan.config import DataFingerprint
 from stylescan.data.prepared import to_unit_range
 from stylescan.evaluate.utility.arms import ARMS, predict_all, train_arms
-from stylescan.evaluate.utility.classic import augment, flip_lawful, operations
+from stylescan.evaluate.utility.classic import augment, operations
 from stylescan.evaluate.utility.classifier import Labelled, Recipe, fitted, new_classifier, predict, train_classifier
 from stylescan.evaluate.utility.cohort import gather_cohort
 from stylescan.evaluate.utility.scores import plain_auc
 from stylescan.randomness import torch_generator
-from stylescan.train.lawful import flip_refusal
 
 
 def labelled(draw: Callable[..., Any], n: int, seed: int, classes: int = 2, **how: int) -> Labelled:
@@ -99,20 +97,6 @@ def test_every_seed_starts_every_arm_alike(shapes_by: Any) -> None:
 
 
 # -- classic augmentation -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("plane", [None, "axial", "coronal", "sagittal"])
-@pytest.mark.parametrize("symmetry", ["none", "left-right"])
-@pytest.mark.parametrize("side", [None, "left"])
-def test_a_flip_is_lawful_where_training_says_so(
-    new_dataset: Any, tmp_path: Any, plane: str | None, symmetry: str, side: str | None
-) -> None:
-    data = new_dataset(tmp_path / "d", [0, 1], plane=plane, symmetry=symmetry, sides=side, slices=1)
-    known = {
-        "resolution": 16, "channels": 1, "num_classes": 2, "plane": plane, "symmetry": symmetry, "sided": side is not None,
-    }  # fmt: skip
-    fingerprint = DataFingerprint.model_construct(**known)
-    assert flip_lawful(data.manifest) == (flip_refusal(fingerprint) is None)
 
 
 def lit_half(n: int) -> torch.Tensor:

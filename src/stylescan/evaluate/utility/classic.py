@@ -12,20 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylescan.data.prepared import Manifest
-
 MAX_TURN_DEGREES = 10.0
 MAX_SHIFT = 1 / 16  # of the image's side
 MAX_GAIN = 1.2
-
-
-def flip_lawful(manifest: Manifest) -> bool:
-    """Whether a mirrored image is as possible as the image: axial or coronal, declared symmetric, no side recorded."""
-    return (
-        manifest.plane in ("axial", "coronal")
-        and manifest.symmetry == "left-right"
-        and all(image.side is None for image in manifest.images)
-    )
 
 
 def operations(flip: bool) -> list[str]:

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from stylescan.data.prepared import PreparedDataset, to_unit_range
+from stylescan.data.symmetry import mirror_is_lawful
 from stylescan.evaluate.cache import Progress
 from stylescan.evaluate.material import Material
 from stylescan.evaluate.reference import thin_by_subject
-from stylescan.evaluate.utility.classic import flip_lawful
 from stylescan.evaluate.utility.classifier import Labelled, fitted
 
 MIN_SUBJECTS = 5
@@ -94,7 +94,7 @@ def gather_cohort(material: Material) -> Cohort:
         test=read_labelled(dataset, sets["holdout"], kept),
         train_at=sets["train"],
         test_at=sets["holdout"],
-        flip=flip_lawful(dataset.manifest),
+        flip=mirror_is_lawful(dataset.manifest),
         unit=unit,
         notes=notes,
     )
