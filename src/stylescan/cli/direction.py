@@ -1,0 +1,102 @@
+"""`stylescan direction`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from stylescan.cli.console import bar, note, say
+
+
+def direction(
+    target: Path,
+    /,
+    *,
+    out: Path,
+    data: Path | None = None,
+    class_: Annotated[str | None, Parameter(name="--class")] = None,
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
+    project: int = 160,
+    slices_per_subject: int = 2,
+    column: list[str] | None = None,
+    seeds: str = "0-5",
+    reach: float = 3.0,
+    read: int = 64,
+    steps: int = 80,
+    extractor: str = "efficientnet-lite0",
+    seed: int = 0,
+    threads: int | None = None,
+) -> None:
+    """Learn the way from one class to another in w, test it on held-out subjects, and show images along it.
+
+    Writes strip.png, curves.png, direction.json and direction.safetensors. Real images of training and held-out
+    subjects are projected into w without their class, a few seconds each; repeating the command takes up where it
+    stopped.
+
+    Parameters
+    ----------
+    target
+        Run folder or snapshot folder.
+    out
+        Folder of the results.
+    data
+        Prepared dataset with classes and held-out subjects; for a run, the one it was trained on if left out.
+    class_
+        The class that the direction leads to; of two classes, the first if left out.
+    from_
+        The class that it leads from.
+    project
+        Real images to project from each split, half of each class.
+    slices_per_subject
+        Real images a subject; more where there are too few subjects.
+    column
+        A numeric column of the data to read along the strip; may be repeated. Up to six if left out.
+    seeds
+        Rows of the strip.
+    reach
+        Ends of the strip, in standard deviations of w along the direction.
+    read
+        Seeds from which the columns are read at each step.
+    steps
+        Of the projection.
+    extractor
+        Features from which the columns are read.
+    seed
+        Decides all draws.
+    threads
+        CPU threads.
+    """
+    from stylescan.data.prepared import PreparedDataset
+    from stylescan.errors import ConfigError
+    from stylescan.evaluate.features import get_extractor
+    from stylescan.evaluate.latent.class_strip import find_direction
+    from stylescan.evaluate.latent.projected import OptimisingProjector
+    from stylescan.evaluate.latent.strip_readings import DirectionOptions
+    from stylescan.generate.sample import parse_seeds
+    from stylescan.generate.snapshot import load_snapshot
+    from stylescan.runtime import set_threads
+    from stylescan.train.run_folder import data_of
+
+    set_threads(threads)
+    if data is None:
+        data = data_of(target)
+    if data is None:
+        raise ConfigError(
+            "--data: missing; a direction is learned and tested on the subjects of a prepared dataset",
+            remedy=f"stylescan direction {target} --data DATA --out OUT",
+        )
+    options = DirectionOptions(
+        positive=class_, negative=from_, project=project, per_subject=slices_per_subject,
+        columns=tuple(column or ()), seeds=tuple(parse_seeds(seeds)), reach=reach, read_seeds=read, seed=seed,
+    )  # fmt: skip
+    snapshot, dataset = load_snapshot(target), PreparedDataset.open(data)
+    note(f"a class direction in w of model {snapshot.model_hash[:12]}")
+    with bar() as report:
+        made = find_direction(
+            snapshot, dataset, out, options, OptimisingProjector(steps, seed), get_extractor(extractor), report
+        )
+    for sentence in made.sentences:
+        say(sentence)
+    say("files: " + ", ".join(str(file) for file in made.files))
