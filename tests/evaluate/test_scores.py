@@ -16,6 +16,7 @@ from stylescan.evaluate import words
 from stylescan.evaluate.image_sets import depth_of
 from stylescan.evaluate.material import Material, gather
 from stylescan.evaluate.metrics import METRICS
+from stylescan.evaluate.reached import score_reached
 from stylescan.evaluate.reference import blurred
 from stylescan.evaluate.scores import headline_metric, score_classes, score_metrics, score_rows
 from stylescan.evaluate.targets import Generated
@@ -262,14 +263,14 @@ def test_the_numbers_block_shows_every_metric_row_and_class(
             "data": {"holdout_used": {"slices": 80}},
             "interpretation": ["a", "b", "c", "said of FD"],
         },
-        m=metrics | {"classes": classes},
+        m=metrics | {"classes": classes, "reached": score_reached(material)},
     )
     for name, metric in METRICS.items():
         assert metric.title in page
         assert words.number(metrics[name]["value"]) in page
     for text in ("The same network, untrained", "too &lt;few&gt; subjects", "said of FD", "No numbers: 3 generated"):
         assert text in page
-    assert page.count("<table>") == page.count("</table>") == 7
+    assert page.count("<table>") == page.count("</table>") == 8
     assert words.number(classes[0]["coverage"]["value"]) in page
 
 

@@ -1,7 +1,7 @@
 """`evaluate`: judge a run, a snapshot or a folder of images on held-out subjects, and write the report.
 
 `report.json` has these top-level keys, which stay: `schema_version`, `full`, `subject` (what was judged), `data`,
-`extractor`, `metrics` (`n`, `headline`, one entry a metric, `classes`), `rows`, `verdicts` (what to read first),
+`extractor`, `metrics` (`n`, `headline`, one entry a metric, `classes`, `reached`), `rows`, `verdicts` (what to read first),
 `interpretation` (sentences, the verdict on distance first), `notice`, `notices`, `notes`, `training` (scores on
 `select`), `curves` (of the training log), `configuration` (of the run), `provenance`, and one key a part: `audit`
 (`verdict`, `reason`, `ran`, ...); with --full also `conditional`, `utility`, `projection` and `reader_study`. Equal
@@ -31,6 +31,7 @@ from stylescan.evaluate.material import Material, gather, holdout_positions
 from stylescan.evaluate.memorisation import audit
 from stylescan.evaluate.origin import read_configuration
 from stylescan.evaluate.parts import PartRunner
+from stylescan.evaluate.reached import score_reached
 from stylescan.evaluate.readers.pack import reader_study_part
 from stylescan.evaluate.report import claimed_folder, write_report
 from stylescan.evaluate.scores import headline_metric, score_classes, score_metrics, score_rows
@@ -105,7 +106,7 @@ def evaluate(
         material = gather(opened, data, get_extractor(extractor), n=n, seed=seed, full=full, progress=progress)
     metrics = score_metrics(material, progress)
     rows = score_rows(material, metrics, progress)
-    headline = headline_metric(material)
+    headline, reached = headline_metric(material), score_reached(material)
     runners = PARTS | FULL_PARTS if full else PARTS
     parts = {name: run(material, progress) for name, run in runners.items()}
     if full:
@@ -121,10 +122,16 @@ def evaluate(
             "hash": material.extractor.hash,
             "dim": material.extractor.dim,
         },
-        "metrics": {"n": material.n, "headline": headline, **metrics, "classes": score_classes(material)},
+        "metrics": {
+            "n": material.n,
+            "headline": headline,
+            **metrics,
+            "classes": score_classes(material),
+            "reached": reached,
+        },
         "rows": rows,
         **{name: part.values for name, part in parts.items()},
-        "verdicts": [*cards(headline, metrics, rows), audit_card(parts["audit"].values)],
+        "verdicts": [*cards(headline, metrics, rows, reached), audit_card(parts["audit"].values)],
         "interpretation": interpretation(headline, metrics, rows),
         "notes": material.notes,
         "notices": list(notices),

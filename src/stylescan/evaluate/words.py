@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from stylescan.evaluate.intervals import CAVEAT
 from stylescan.evaluate.metrics import DISTANCES, METRICS
+from stylescan.evaluate.reached import least_reached
 
 MIN_FINE_DB = 0.5  # 12 % of power: less of it is not called blur or noise
 MIN_PEAK_DB = 1.5  # above other real subjects: a blur that only levels the spectrum moves the peaks by about 1
@@ -153,8 +155,29 @@ def _collapsed(metrics: dict[str, dict[str, Any]], rows: list[dict[str, Any]]) -
     return bool(departure(result, "above") == "clear" and matched and result["interval"]["low"] > matched["value"])
 
 
-def variety(metrics: dict[str, dict[str, Any]], rows: list[dict[str, Any]]) -> tuple[str, list[str]]:
+def unlike_classes(reached: list[dict[str, Any]]) -> tuple[str, str] | None:
+    """(class, sentence) of a class of real images that is clearly reached less than another; None without one."""
+    found = least_reached(reached)
+    if found is None:
+        return None
+    metric, least, most = found
+
+    def said(row: dict[str, Any]) -> str:
+        one = row[metric]
+        return (
+            f"{row['class']} {number(one['value'])} ({number(one['low'])} to {number(one['high'])}; other real subjects "
+            f"{number(one['floor']['value'])})"
+        )
+
+    text = f"{METRICS[metric].title} of held-out images by their class: {said(least)}, {said(most)}."
+    return str(least["class"]), text
+
+
+def variety(
+    metrics: dict[str, dict[str, Any]], rows: list[dict[str, Any]], reached: Sequence[dict[str, Any]] = ()
+) -> tuple[str, list[str]]:
     """The verdict on variety (collapse, missing kinds of image) in one line, and what it rests on in sentences."""
+    unlike = unlike_classes(list(reached))
     alike = departure(metrics["ms_ssim"], "above")
     missed = [departure(metrics[name], "below") for name in ("recall", "coverage")]
     matched, collapsed = metrics["ms_ssim"].get("matched_depth"), _collapsed(metrics, rows)
@@ -172,7 +195,11 @@ def variety(metrics: dict[str, dict[str, Any]], rows: list[dict[str, Any]]) -> t
         headline = "Variety could not be judged in full."
     else:
         headline = "No lack of variety was found by these measures."
+    if unlike is not None:
+        headline += f" Real images of class {unlike[0]} are reached least."
     details = [beside_floor(name, metrics) for name in ("recall", "coverage", "ms_ssim")]
+    if unlike is not None:
+        details.insert(0, unlike[1])
     if matched is not None:
         details.append(
             f"Real images of different people at the same depth score {number(matched['value'])}"
@@ -240,7 +267,12 @@ def artefacts(metrics: dict[str, dict[str, Any]], rows: list[dict[str, Any]]) ->
     return headline, [text for text in [*details, CAVEAT] if text]
 
 
-def cards(headline: str, metrics: dict[str, dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def cards(
+    headline: str,
+    metrics: dict[str, dict[str, Any]],
+    rows: list[dict[str, Any]],
+    reached: Sequence[dict[str, Any]] = (),
+) -> list[dict[str, Any]]:
     """Closeness, variety and artefacts as `label`, `level` (good, mixed, bad, unknown), `headline` and `details`."""
     distance = interpretation(headline, metrics, rows)
     lacks = [departure(metrics["ms_ssim"], "above"), *(departure(metrics[n], "below") for n in ("recall", "coverage"))]
@@ -248,8 +280,8 @@ def cards(headline: str, metrics: dict[str, dict[str, Any]], rows: list[dict[str
     return [
         {"label": "Distance to real images", "level": _level_of_distance(metrics[headline], headline, rows),
          "headline": distance[0], "details": distance[1:3]},
-        {"label": "Variety", "level": "bad" if _collapsed(metrics, rows) else _level(lacks)}
-        | dict(zip(("headline", "details"), variety(metrics, rows), strict=True)),
+        {"label": "Variety", "level": "bad" if _collapsed(metrics, rows) or unlike_classes(list(reached)) else _level(lacks)}
+        | dict(zip(("headline", "details"), variety(metrics, rows, reached), strict=True)),
         {"label": "Sharpness and artefacts", "level": _level(faults)}
         | dict(zip(("headline", "details"), artefacts(metrics, rows), strict=True)),
     ]  # fmt: skip
