@@ -70,15 +70,19 @@ def direction(
     """
     from stylescan.data.prepared import PreparedDataset
     from stylescan.errors import ConfigError
+    from stylescan.evaluate.arguments import check_seed, claimed_folder, refuse_foreign
     from stylescan.evaluate.features import get_extractor
     from stylescan.evaluate.latent.class_strip import find_direction
     from stylescan.evaluate.latent.projected import OptimisingProjector
+    from stylescan.evaluate.latent.result_files import RESULTS
     from stylescan.evaluate.latent.strip_readings import DirectionOptions
     from stylescan.generate.sample import parse_seeds
     from stylescan.generate.snapshot import load_snapshot
     from stylescan.runtime import set_threads
     from stylescan.train.run_folder import data_of
 
+    check_seed(seed)
+    refuse_foreign(out, RESULTS)
     set_threads(threads)
     if data is None:
         data = data_of(target)
@@ -93,7 +97,7 @@ def direction(
     )  # fmt: skip
     snapshot, dataset = load_snapshot(target), PreparedDataset.open(data)
     note(f"a class direction in w of model {snapshot.model_hash[:12]}")
-    with bar() as report:
+    with claimed_folder(out), bar() as report:
         made = find_direction(
             snapshot, dataset, out, options, OptimisingProjector(steps, seed), get_extractor(extractor), report
         )

@@ -60,15 +60,19 @@ def embed(
         CPU threads.
     """
     from stylescan.data.prepared import PreparedDataset
+    from stylescan.evaluate.arguments import check_seed, claimed_folder, refuse_foreign
     from stylescan.evaluate.latent.embed import embed as make
     from stylescan.evaluate.latent.embed_record import EmbedOptions
     from stylescan.evaluate.latent.embedding import have_umap
     from stylescan.evaluate.latent.follow import follow
     from stylescan.evaluate.latent.one_model import open_model
     from stylescan.evaluate.latent.projected import OptimisingProjector
+    from stylescan.evaluate.latent.result_files import RESULTS
     from stylescan.runtime import set_threads
     from stylescan.train.run_folder import data_of
 
+    check_seed(seed)
+    refuse_foreign(out, RESULTS)
     set_threads(threads)
     model = open_model(targets, checkpoints=checkpoints)
     if data is None and project:
@@ -81,7 +85,7 @@ def embed(
     note(f"w of model {model.now.model_hash[:12]}")
     if method != "pca" and have_umap():
         note("UMAP compiles for about half a minute before it starts")
-    with bar() as report:
+    with claimed_folder(out), bar() as report:
         dataset = None if data is None else PreparedDataset.open(data)
         made = [make(model.now, dataset, out, options, OptimisingProjector(steps, seed), report)]
         if model.stages:

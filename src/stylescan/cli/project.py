@@ -58,8 +58,10 @@ def project(
     """
     from stylescan.data.prepared import PreparedDataset
     from stylescan.errors import ConfigError
+    from stylescan.evaluate.arguments import check_seed, claimed_folder, refuse_foreign
     from stylescan.evaluate.latent.project import project_spaces
-    from stylescan.evaluate.latent.projection_files import refuse_foreign, write_projection
+    from stylescan.evaluate.latent.projection_files import write_projection
+    from stylescan.evaluate.latent.result_files import RESULTS
     from stylescan.evaluate.targets import SnapshotTarget, open_target
     from stylescan.files import storage_error
     from stylescan.runtime import set_threads
@@ -69,9 +71,8 @@ def project(
         raise ConfigError("--images and --count: both given", remedy="Give one of them.")
     if count is not None and count < 1:
         raise ConfigError(f"--count {count}: expected 1 or more", remedy="Give for instance --count 16.")
-    if seed < 0:
-        raise ConfigError(f"--seed {seed}: expected 0 or more", remedy="Choose a seed of 0 or more.")
-    refuse_foreign(out)
+    check_seed(seed)
+    refuse_foreign(out, RESULTS)
     set_threads(threads)
     data = data or data_of(target)
     if data is None:
@@ -87,7 +88,7 @@ def project(
     note(f"projecting {len(pixels)} images, model {opened.snapshot.model_hash[:12]}")
     for text in opened.notes:
         note(text)
-    with bar() as report:
+    with claimed_folder(out), bar() as report:
         found = project_spaces(
             opened.snapshot, pixels, ["w", "w+"] if space == "both" else [space],
             steps=steps, seed=seed, batch_size=batch, progress=report,

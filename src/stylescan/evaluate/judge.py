@@ -24,6 +24,7 @@ import torch
 from stylescan import __version__
 from stylescan.data.prepared import SPLITS, PreparedDataset
 from stylescan.errors import ConfigError
+from stylescan.evaluate.arguments import check_seed, claimed_folder
 from stylescan.evaluate.cache import Progress
 from stylescan.evaluate.features import Extractor, get_extractor
 from stylescan.evaluate.latent import projection_part
@@ -33,7 +34,7 @@ from stylescan.evaluate.origin import read_configuration
 from stylescan.evaluate.parts import PartRunner
 from stylescan.evaluate.reached import score_reached
 from stylescan.evaluate.readers.pack import reader_study_part
-from stylescan.evaluate.report import claimed_folder, write_report
+from stylescan.evaluate.report import write_report
 from stylescan.evaluate.scores import headline_metric, score_classes, score_metrics, score_rows
 from stylescan.evaluate.targets import MIN_IMAGES, open_target
 from stylescan.evaluate.training_log import read_curves, read_scores
@@ -97,8 +98,7 @@ def evaluate(
         raise ConfigError(f"n is {n} (--count), expected at least {MIN_IMAGES}", remedy="Ask for more.")
     if not math.isfinite(psi):
         raise ConfigError(f"psi is {psi} (--psi), expected a finite number", remedy="Leave it at 1.")
-    if seed < 0:
-        raise ConfigError(f"seed is {seed} (--seed), expected 0 or more", remedy="Choose a seed of 0 or more.")
+    check_seed(seed)
     data = dataset if isinstance(dataset, PreparedDataset) else PreparedDataset.open(dataset)
     holdout_positions(data)  # refuse before any network is loaded
     opened = open_target(target, data, psi=psi)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,30 +32,6 @@ PART_TITLES = {
     "embedding": "Styles",
     "reader_study": "Reader study",
 }
-
-
-@contextmanager
-def claimed_folder(out_dir: Path) -> Iterator[None]:
-    """Make `out_dir` before minutes of work go into a report; ConfigError where that is not possible.
-
-    What was made is removed again where the work fails.
-    """
-    made = [folder for folder in (out_dir, *out_dir.parents) if not folder.exists()]
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise ConfigError(
-            f"{out_dir}: the report cannot be written ({problem.strerror})", remedy="Choose another --out."
-        ) from None
-    if not os.access(out_dir, os.W_OK):
-        raise ConfigError(f"{out_dir}: the report cannot be written (no permission)", remedy="Choose another --out.")
-    try:
-        yield
-    except BaseException:
-        for folder in made:
-            with suppress(OSError):  # somebody else has put something there
-                folder.rmdir()
-        raise
 
 
 def write_report(

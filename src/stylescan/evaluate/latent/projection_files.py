@@ -15,11 +15,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stylescan.errors import ConfigError
 from stylescan.evaluate.latent.error_map import ERROR_SCALE, columns, sheet
 from stylescan.evaluate.latent.project import Projection, Space
 from stylescan.evaluate.latent.projection_search import NOISE
-from stylescan.files import is_leftover, write_bytes_atomic, write_json_atomic
+from stylescan.files import write_bytes_atomic, write_json_atomic
 from stylescan.generate.snapshot import Snapshot
 
 PICTURE, STYLES, NUMBERS = "projection.png", "ws.safetensors", "projection.json"
@@ -27,21 +26,6 @@ NOTICE = (
     "Reconstructions and styles are SYNTHETIC - not for diagnosis. They stand for real images, which the picture shows: "
     "the terms of the data hold for all of them."
 )
-
-
-def refuse_foreign(out: Path) -> None:
-    """ConfigError where `out` is no folder, or holds anything but an earlier projection."""
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: a file, expected a folder", remedy="Choose another --out.")
-    foreign = sorted(
-        entry.name
-        for entry in (out.iterdir() if out.exists() else ())
-        if entry.name not in (PICTURE, STYLES, NUMBERS) and not is_leftover(entry)
-    )
-    if foreign:
-        raise ConfigError(
-            f"{out}: holds {foreign[0]!r}, which no projection made", remedy="Choose a new or empty folder for --out."
-        )
 
 
 def write_projection(
