@@ -54,7 +54,9 @@ def populate(out: Path) -> None:
         "further": [row for row in rows if row["further"] == "yes"],
     }
     for name, some in lists.items():
-        columns = [column for column in rows[0] if column != "further"]
+        # The further subjects get a split of their own: no model is trained on them, and all of them are read.
+        left_out = {"further", "split"} if name == "further" else {"further"}
+        columns = [column for column in rows[0] if column not in left_out]
         with (out / f"{name}.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
             writer.writeheader()

@@ -123,6 +123,8 @@ def main() -> int:
     parser.add_argument("--browser", default="chromium")
     parser.add_argument("--width", type=int, nargs="+", default=[1280, 390])
     asked = parser.parse_args()
+    if not asked.page.is_file():
+        parser.error(f"{asked.page}: no such page")
     asked.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(asked.browser, profile)
