@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from stylescan.cli.console import bar, note, say
+from stylescan.cli.data_option import data_for
 
 
 def direction(
@@ -69,7 +70,6 @@ def direction(
         CPU threads.
     """
     from stylescan.data.prepared import PreparedDataset
-    from stylescan.errors import ConfigError
     from stylescan.evaluate.arguments import check_seed, claimed_folder, refuse_foreign
     from stylescan.evaluate.features import get_extractor
     from stylescan.evaluate.latent.class_strip import find_direction
@@ -79,18 +79,16 @@ def direction(
     from stylescan.generate.sample import parse_seeds
     from stylescan.generate.snapshot import load_snapshot
     from stylescan.runtime import set_threads
-    from stylescan.train.run_folder import data_of
 
     check_seed(seed)
     refuse_foreign(out, RESULTS)
     set_threads(threads)
-    if data is None:
-        data = data_of(target)
-    if data is None:
-        raise ConfigError(
-            "--data: missing; a direction is learned and tested on the subjects of a prepared dataset",
-            remedy=f"stylescan direction {target} --data DATA --out OUT",
-        )
+    data = data_for(
+        target,
+        data,
+        f"stylescan direction {target} --out OUT",
+        "a direction is learned and tested on the subjects of a prepared dataset",
+    )
     options = DirectionOptions(
         positive=class_, negative=from_, project=project, per_subject=slices_per_subject,
         columns=tuple(column or ()), seeds=tuple(parse_seeds(seeds)), reach=reach, read_seeds=read, seed=seed,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from stylescan.cli.console import bar, note, say
+from stylescan.cli.data_option import data_for
 
 Flag = Parameter(negative="")
 
@@ -51,18 +52,15 @@ def evaluate(
     threads
         CPU threads.
     """
-    from stylescan.errors import ConfigError
     from stylescan.runtime import set_threads
-    from stylescan.train.run_folder import data_of
 
     set_threads(threads)
-    if data is None:
-        data = data_of(target)
-    if data is None:
-        raise ConfigError(
-            "--data: missing; images are judged against the held-out subjects of a prepared dataset",
-            remedy=f"stylescan evaluate {target} --data DATA",
-        )
+    data = data_for(
+        target,
+        data,
+        f"stylescan evaluate {target}",
+        "images are judged against the held-out subjects of a prepared dataset",
+    )
     result = run_evaluate(
         target, data, out or target / "report", extractor=extractor, n=count, seed=seed, psi=psi, full=full
     )

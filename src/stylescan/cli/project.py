@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from stylescan.cli.console import bar, note, say
+from stylescan.cli.data_option import data_for
 
 if TYPE_CHECKING:
     from stylescan.data.prepared import PreparedDataset
@@ -65,7 +66,6 @@ def project(
     from stylescan.evaluate.targets import SnapshotTarget, open_target
     from stylescan.files import storage_error
     from stylescan.runtime import set_threads
-    from stylescan.train.run_folder import data_of
 
     if images is not None and count is not None:
         raise ConfigError("--images and --count: both given", remedy="Give one of them.")
@@ -74,12 +74,9 @@ def project(
     check_seed(seed)
     refuse_foreign(out, RESULTS)
     set_threads(threads)
-    data = data or data_of(target)
-    if data is None:
-        raise ConfigError(
-            "--data: missing; images are projected as they were prepared",
-            remedy=f"stylescan project {target} --data DATA --out {out}",
-        )
+    data = data_for(
+        target, data, f"stylescan project {target} --out {out}", "images are projected as they were prepared"
+    )
     dataset = PreparedDataset.open(data)
     opened = open_target(target, dataset)
     if not isinstance(opened, SnapshotTarget):

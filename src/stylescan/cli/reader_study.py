@@ -7,6 +7,7 @@ from pathlib import Path
 from cyclopts import App
 
 from stylescan.cli.console import bar, note, say
+from stylescan.cli.data_option import data_for
 
 reader_study = App(
     name="reader-study",
@@ -49,17 +50,14 @@ def make(
     psi
         Truncation; 1 = none, and the honest choice.
     """
-    from stylescan.errors import ConfigError
     from stylescan.evaluate.readers.pack import make_pack
-    from stylescan.train.run_folder import data_of
 
-    if data is None:
-        data = data_of(target)
-    if data is None:
-        raise ConfigError(
-            "--data: missing; the real images come from the held-out subjects of a prepared dataset",
-            remedy=f"stylescan reader-study {target} --data DATA --out {out}",
-        )
+    data = data_for(
+        target,
+        data,
+        f"stylescan reader-study {target} --out {out}",
+        "the real images come from the held-out subjects of a prepared dataset",
+    )
     with bar() as report:
         pack = make_pack(target, data, out, count=count, readers=readers, seed=seed, psi=psi, progress=report)
     for text in pack.notes:

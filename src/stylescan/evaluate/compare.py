@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stylescan.errors import ConfigError, DataError
 from stylescan.evaluate.compare_words import reading, remarks
+from stylescan.evaluate.pages import render
 from stylescan.files import read_json, storage_error, write_bytes_atomic
 
 REPORT_SCHEMA = 1
@@ -272,8 +273,6 @@ def _numbers(value: dict[str, Any], prefix: str = "", depth: int = 4) -> list[tu
 
 def write_comparison(comparison: dict[str, Any], out: str | Path) -> Path:
     """The comparison as one offline HTML page. ConfigError where `out` is another file than an older comparison."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     from stylescan.evaluate.words import number
 
     out = Path(out)
@@ -281,15 +280,7 @@ def write_comparison(comparison: dict[str, Any], out: str | Path) -> Path:
         raise ConfigError(f"{out}: the comparison is a web page", remedy="Give --out a file name ending in .html.")
     if out.exists() and not (out.is_file() and MARK in out.read_bytes()[:4096].decode("utf-8", "replace")):
         raise ConfigError(f"{out}: exists, and is no comparison", remedy="Choose another --out.")
-    environment = Environment(
-        loader=PackageLoader("stylescan.evaluate", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
-    page = environment.get_template("compare.html.j2").render(c=comparison)
+    page = render("compare.html.j2", {"number": number}, c=comparison)
     try:
         write_bytes_atomic(out, page.encode())
     except OSError as problem:

@@ -14,6 +14,7 @@ from stylescan.evaluate.charts import Series, line_chart
 from stylescan.evaluate.material import Material
 from stylescan.evaluate.metrics import METRICS
 from stylescan.evaluate.origin import command_again, configuration_text
+from stylescan.evaluate.pages import render
 from stylescan.evaluate.pictures import COLUMNS, GridPlan, montage, plan_grids, png_uri, spread_over_subjects
 from stylescan.evaluate.reference import nearest
 from stylescan.evaluate.words import number, ratio
@@ -58,21 +59,12 @@ def render_html(report: dict[str, Any], material: Material, pictures: Mapping[st
 
     Parts come in the order of `pictures`, the audit first. `verdicts`, `curves` and `configuration` may be missing.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("stylescan.evaluate", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
-    environment.filters["ratio"] = ratio
     names = sorted(pictures, key=lambda name: name != "audit")
     plan = _plan(material)
     titles = {name: metric.title for name, metric in METRICS.items() if name in report["metrics"]}
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
+        {"number": number, "ratio": ratio},
         report=report,
         titles=titles,
         metric_words=[METRICS[name] for name in titles],

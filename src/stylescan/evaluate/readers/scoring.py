@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stylescan.errors import ConfigError, DataError
+from stylescan.evaluate.pages import render
 from stylescan.evaluate.readers.page import png_data_uri
 from stylescan.evaluate.readers.records import KEY_FOLDER, LEVEL_NAMES, Answers, Key, load_answers, load_key
 from stylescan.evaluate.readers.score import score_answers
@@ -89,17 +90,10 @@ def _pictures(score: dict[str, Any], key: Key, pack: Path) -> dict[str, str]:
 
 
 def _render(score: dict[str, Any], key: Key, pack: Path) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("stylescan.evaluate", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = percent
-    environment.filters["interval"] = interval
-    return environment.get_template("reader_score.html.j2").render(
-        score=score, pictures=_pictures(score, key, pack), level_names=LEVEL_NAMES
+    return render(
+        "reader_score.html.j2",
+        {"percent": percent, "interval": interval},
+        score=score,
+        pictures=_pictures(score, key, pack),
+        level_names=LEVEL_NAMES,
     )
