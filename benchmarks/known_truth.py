@@ -5,7 +5,8 @@
 280 virtual subjects of 24 slices: 140 to train, 20 to select, 40 held out, and 80 that no split holds, whose slices are
 what a perfect generator would make. Two models are trained alike, one of them on control subjects alone. Judged are
 
-    perfect      slices of the 80 further subjects
+    perfect      3 slices of each of the 80 further subjects, far apart: nearly independent, as a generator's images are
+    clustered    960 slices of them, 12 of each: near-copies among themselves, which no generator's images are
     one class    those of them that are controls
     collapsed    20 of these slices, over and over, with noise of 1 %
     blurred      all of these slices under a Gaussian of 1 px
@@ -135,8 +136,15 @@ def folders(out: Path, n: int) -> dict[str, Path]:
         moved = [np.roll(image, shift, (1, 2)) for image, shift in zip(data.read(chosen), shifts, strict=True)]
         return np.concatenate([images, noisy(np.stack(moved))]), np.concatenate([labels, data.labels[chosen]])
 
+    def spread() -> tuple[np.ndarray, np.ndarray]:
+        by_subject = [np.flatnonzero(further.subjects == name) for name in np.unique(further.subjects)]
+        chosen = np.concatenate([here[(number % 8) + np.array([0, 8, 16])] for number, here in enumerate(by_subject)])
+        labels = [data.class_names.index(further.class_names[label]) for label in further.labels[chosen]]
+        return further.read(chosen), np.array(labels)
+
     makers: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {
-        "perfect": lambda: take(None, n),
+        "perfect": spread,
+        "clustered": lambda: take(None, n),
         "one class": lambda: take(CLASS_LEFT, n),
         "collapsed": collapsed,
         "blurred": blurred,

@@ -162,7 +162,8 @@ def evaluate_images(
     out
         Folder of the report; `target`/report if left out.
     extractor
-        Features in which images are compared.
+        Features in which images are compared: efficientnet-lite0, radiomics, inception-v3, or the path of a TorchScript
+        or ONNX file.
     count
         Images to judge, 10 or more; as many as held-out slices if left out, 2,000 at most.
     seed
@@ -170,7 +171,8 @@ def evaluate_images(
     psi
         Truncation; 1 = none, and the honest choice.
     full
-        Use every held-out slice, however many.
+        Use every held-out slice, however many; classifiers that learn from generated images, projection of real images,
+        and a reader-study pack as well.
     notices
         Terms of the data, shown with the report.
     progress

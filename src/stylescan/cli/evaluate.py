@@ -29,7 +29,7 @@ def evaluate(
     """Judge a run, a snapshot or a folder of images against held-out subjects.
 
     Writes report.html, one file that opens offline, and report.json. Every number stands beside its floor (real
-    against real), blurred real images, an untrained net and its n.
+    against real), blurred real images, an untrained net and its n. An audit looks for copies of training images.
 
     Parameters
     ----------
@@ -40,7 +40,8 @@ def evaluate(
     out
         Folder of the report; TARGET/report if left out.
     extractor
-        Features in which images are compared.
+        Features in which images are compared: efficientnet-lite0, radiomics, inception-v3, or the path of a TorchScript
+        or ONNX file.
     count
         Images to judge; as many as held-out slices if left out.
     seed
@@ -48,7 +49,8 @@ def evaluate(
     psi
         Truncation; 1 = none, and the honest choice.
     full
-        Use every held-out slice, however many.
+        Use every held-out slice, however many; classifiers that learn from generated images, projection of real images,
+        and a reader-study pack as well. Some minutes more.
     threads
         CPU threads.
     """
@@ -74,7 +76,9 @@ def run_evaluate(target: Path, data: Path, out: Path, *, notices: tuple[str, ...
     note(f"evaluating {target}")
     with bar() as report:
         result = judge(target, data, out, notices=notices, progress=report, **options)
-    for line in result.report["interpretation"]:
+    for card in result.report["verdicts"]:
+        say(f"{card['label']}: {card['headline']}")
+    for line in result.report["interpretation"][1:]:
         say(line)
     say(f"memorisation audit: {result.verdict} ({result.report['audit']['reason']})")
     return result
