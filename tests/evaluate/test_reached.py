@@ -75,7 +75,8 @@ def test_only_a_clear_difference_is_named() -> None:
     assert least_reached([good, entry("b", 0.7, 0.6, 0.8, 0.9)]) is None  # intervals overlap
     assert least_reached([good, entry("b", 0.3, 0.2, 0.4, 0.35)]) is None  # other real subjects score the same
     assert least_reached([good]) is None
+    assert least_reached([good, entry("b", 0.62, 0.56, 0.68, 0.9)]) is None  # clear, but no more than a quarter
     # Reached least relative to its own floor, not in absolute numbers.
-    found = least_reached([entry("a", 0.5, 0.48, 0.52, 0.52), entry("b", 0.55, 0.5, 0.6, 0.98)])
+    found = least_reached([entry("a", 0.5, 0.48, 0.52, 0.52), entry("b", 0.6, 0.56, 0.64, 0.98)])
     assert found is not None
     assert found[1]["class"] == "b"

@@ -138,6 +138,9 @@ def test_collapse_is_caught_by_ms_ssim_and_recall(
     metrics = scored(np.clip(few + jitter, 0, 255).astype(np.uint8), shapes, pooled)
     assert words.departure(metrics["ms_ssim"], "above") == "clear"
     assert words.departure(metrics["recall"], "below") == "clear"
+    assert metrics["ms_ssim"]["matched_depth"] is None
+    assert words.variety(metrics, [])[0] == "Most of the variety of real images is not reached."
+    assert words.cards("kid", metrics, [])[1]["level"] == "bad"
     metrics["ms_ssim"]["matched_depth"] = {"value": metrics["ms_ssim"]["floor"]["high"], "pairs": 1000}
     headline, details = words.variety(metrics, [])
     assert headline == "Much less variety than in real images: a sign of collapse."

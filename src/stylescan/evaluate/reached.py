@@ -18,6 +18,7 @@ from stylescan.evaluate.reference import floor_of_values
 
 METRICS_OF_REALS = ("recall", "coverage")
 MIN_SUBJECTS = 5
+MUCH_LESS = 0.75  # of what the best class reaches of its floor: smaller differences are not worth a headline
 
 
 def score_reached(material: Material) -> list[dict[str, Any]]:
@@ -59,8 +60,9 @@ def score_reached(material: Material) -> list[dict[str, Any]]:
 def least_reached(reached: list[dict[str, Any]]) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
     """(metric, entry of the class that is reached least, entry of the one reached most) where the difference is clear.
 
-    Clear: the class lies below all draws of its floor with its whole interval, and its share of the floor lies below
-    that of the other class with both intervals. Recall is asked first. None where no class stands out.
+    Clear: the class lies below all draws of its floor with its whole interval, its share of the floor lies below that
+    of the other class with both intervals, and is at most three quarters of it. Recall is asked first. None where no
+    class stands out.
     """
     for metric in METRICS_OF_REALS:
         rows = [row for row in reached if row[metric] and row[metric]["floor"] and row[metric]["floor"]["value"] > 0]
@@ -71,6 +73,7 @@ def least_reached(reached: list[dict[str, Any]]) -> tuple[str, dict[str, Any], d
             return float(row[metric][end] / row[metric]["floor"]["value"])
 
         least, most = min(rows, key=lambda row: share(row, "value")), max(rows, key=lambda row: share(row, "value"))
-        if least[metric]["high"] < least[metric]["floor"]["low"] and share(least, "high") < share(most, "low"):
+        apart = least[metric]["high"] < least[metric]["floor"]["low"] and share(least, "high") < share(most, "low")
+        if apart and share(least, "value") <= MUCH_LESS * share(most, "value"):
             return metric, least, most
     return None

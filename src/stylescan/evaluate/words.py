@@ -173,28 +173,42 @@ def unlike_classes(reached: list[dict[str, Any]]) -> tuple[str, str] | None:
     return str(least["class"]), text
 
 
+def _mostly_missed(metrics: dict[str, dict[str, Any]]) -> bool:
+    """Whether recall or coverage lies below half of every draw of its floor, with its whole interval."""
+    for name in ("recall", "coverage"):
+        interval, floor = metrics[name]["interval"], metrics[name]["floor"]
+        if interval is not None and floor is not None and interval["high"] < 0.5 * floor["low"]:
+            return True
+    return False
+
+
+def _lack_of_variety(metrics: dict[str, dict[str, Any]], rows: list[dict[str, Any]]) -> str:
+    """The verdict on variety in one line: the first of these that holds."""
+    alike = departure(metrics["ms_ssim"], "above")
+    missed = [departure(metrics[name], "below") for name in ("recall", "coverage")]
+    cases = (
+        (_collapsed(metrics, rows), "Much less variety than in real images: a sign of collapse."),
+        (_mostly_missed(metrics), "Most of the variety of real images is not reached."),
+        (
+            alike == "clear" and _alike_by_blur(metrics, rows),
+            "Pairs of images are more alike than real ones, which blur alone can do.",
+        ),
+        (alike == "clear", "Less variety than in real images."),
+        ("clear" in missed, "Part of the variety of real images is not reached."),
+        (_only_perhaps([alike, *missed]), "Perhaps less variety than in real images: not certain at this n."),
+        ("unknown" in (alike, *missed), "Variety could not be judged in full."),
+        (True, "No lack of variety was found by these measures."),
+    )
+    return next(text for holds, text in cases if holds)
+
+
 def variety(
     metrics: dict[str, dict[str, Any]], rows: list[dict[str, Any]], reached: Sequence[dict[str, Any]] = ()
 ) -> tuple[str, list[str]]:
     """The verdict on variety (collapse, missing kinds of image) in one line, and what it rests on in sentences."""
-    unlike = unlike_classes(list(reached))
-    alike = departure(metrics["ms_ssim"], "above")
+    headline, unlike = _lack_of_variety(metrics, rows), unlike_classes(list(reached))
     missed = [departure(metrics[name], "below") for name in ("recall", "coverage")]
     matched, collapsed = metrics["ms_ssim"].get("matched_depth"), _collapsed(metrics, rows)
-    if collapsed:
-        headline = "Much less variety than in real images: a sign of collapse."
-    elif alike == "clear" and _alike_by_blur(metrics, rows):
-        headline = "Pairs of images are more alike than real ones, which blur alone can do."
-    elif alike == "clear":
-        headline = "Less variety than in real images."
-    elif "clear" in missed:
-        headline = "Part of the variety of real images is not reached."
-    elif _only_perhaps([alike, *missed]):
-        headline = "Perhaps less variety than in real images: not certain at this n."
-    elif "unknown" in (alike, *missed):
-        headline = "Variety could not be judged in full."
-    else:
-        headline = "No lack of variety was found by these measures."
     if unlike is not None:
         headline += f" Real images of class {unlike[0]} are reached least."
     details = [beside_floor(name, metrics) for name in ("recall", "coverage", "ms_ssim")]
@@ -277,10 +291,11 @@ def cards(
     distance = interpretation(headline, metrics, rows)
     lacks = [departure(metrics["ms_ssim"], "above"), *(departure(metrics[n], "below") for n in ("recall", "coverage"))]
     faults = list(_faults(metrics).values())
+    poor = _collapsed(metrics, rows) or _mostly_missed(metrics) or unlike_classes(list(reached)) is not None
     return [
         {"label": "Distance to real images", "level": _level_of_distance(metrics[headline], headline, rows),
          "headline": distance[0], "details": distance[1:3]},
-        {"label": "Variety", "level": "bad" if _collapsed(metrics, rows) or unlike_classes(list(reached)) else _level(lacks)}
+        {"label": "Variety", "level": "bad" if poor else _level(lacks)}
         | dict(zip(("headline", "details"), variety(metrics, rows, reached), strict=True)),
         {"label": "Sharpness and artefacts", "level": _level(faults)}
         | dict(zip(("headline", "details"), artefacts(metrics, rows), strict=True)),
