@@ -76,6 +76,7 @@ def test_only_a_clear_difference_is_named() -> None:
     assert least_reached([good, entry("b", 0.3, 0.2, 0.4, 0.35)]) is None  # other real subjects score the same
     assert least_reached([good]) is None
     assert least_reached([good, entry("b", 0.62, 0.56, 0.68, 0.9)]) is None  # clear, but no more than a quarter
+    assert least_reached([entry("a", 0.1, 0.09, 0.11, 0.9), entry("b", 0.0, 0.0, 0.01, 0.9)]) is None  # all are missed
     # Reached least relative to its own floor, not in absolute numbers.
     found = least_reached([entry("a", 0.5, 0.48, 0.52, 0.52), entry("b", 0.6, 0.56, 0.64, 0.98)])
     assert found is not None

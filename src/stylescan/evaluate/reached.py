@@ -18,6 +18,7 @@ from stylescan.evaluate.reference import floor_of_values
 
 METRICS_OF_REALS = ("recall", "coverage")
 MIN_SUBJECTS = 5
+REACHED = 0.25  # of its floor: where every class is missed, differences between them say nothing
 MUCH_LESS = 0.75  # of what the best class reaches of its floor: smaller differences are not worth a headline
 
 
@@ -61,8 +62,8 @@ def least_reached(reached: list[dict[str, Any]]) -> tuple[str, dict[str, Any], d
     """(metric, entry of the class that is reached least, entry of the one reached most) where the difference is clear.
 
     Clear: the class lies below all draws of its floor with its whole interval, its share of the floor lies below that
-    of the other class with both intervals, and is at most three quarters of it. Recall is asked first. None where no
-    class stands out.
+    of the other class with both intervals, and is at most three quarters of it; and that class reaches a quarter of its
+    floor. Recall is asked first. None where no class stands out.
     """
     for metric in METRICS_OF_REALS:
         rows = [row for row in reached if row[metric] and row[metric]["floor"] and row[metric]["floor"]["value"] > 0]
@@ -74,6 +75,7 @@ def least_reached(reached: list[dict[str, Any]]) -> tuple[str, dict[str, Any], d
 
         least, most = min(rows, key=lambda row: share(row, "value")), max(rows, key=lambda row: share(row, "value"))
         apart = least[metric]["high"] < least[metric]["floor"]["low"] and share(least, "high") < share(most, "low")
-        if apart and share(least, "value") <= MUCH_LESS * share(most, "value"):
+        found = share(most, "value") >= REACHED and share(least, "value") <= MUCH_LESS * share(most, "value")
+        if apart and found:
             return metric, least, most
     return None

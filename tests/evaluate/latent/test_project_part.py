@@ -229,7 +229,7 @@ def test_wrong_turns_end_in_words(tmp_path: Path, model: Path, shapes: PreparedD
         (ConfigError, "'thesis.txt'", {"out": out}),
         (ConfigError, "a file, expected a folder", {"out": out / "thesis.txt"}),
         (ConfigError, "--count 0", {"count": 0}),
-        (ConfigError, "--seed -1", {"seed": -1}),
+        (ConfigError, "seed is -1", {"seed": -1}),
         (ConfigError, "both given", {"count": 2, "images": out}),
         (ConfigError, "--data: missing", {"data": None}),
         (ConfigError, "steps: found 0", {"steps": 0}),
