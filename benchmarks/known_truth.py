@@ -228,7 +228,9 @@ def along_direction(out: Path, run: Path) -> str:
     data, snapshot, folder = prepared(out, "both"), load_snapshot(run), out / "direction"
     if not (folder / "direction.json").is_file():
         options = DirectionOptions(positive="atrophy", negative="control", project=60)
-        find_direction(snapshot, data, folder, options, OptimisingProjector(), get_extractor("efficientnet-lite0"))
+        find_direction(
+            snapshot, data, folder, options, OptimisingProjector(steps=80), get_extractor("efficientnet-lite0")
+        )
     said: list[str] = json.loads((folder / "direction.json").read_text())["sentences"]
     held = data.indices("holdout")
     areas = [float(data.manifest.images[i].extra["ventricle_area_mm2"]) for i in held]
