@@ -173,23 +173,26 @@ def judged(out: Path, name: str, target: Path, *, psi: float = 1.0, full: bool =
 
 
 def table(reports: dict[str, dict[str, Any]]) -> str:
-    """One row a target: each metric with its interval; a first row with the floor."""
-    first = next(iter(reports.values()))["metrics"]
-    names = [name for name, value in first.items() if isinstance(value, dict) and "value" in value]
+    """One row a target: n and each metric with its interval; a first row with the floor at the largest n."""
+    most = max(reports.values(), key=lambda report: int(report["metrics"]["n"]))["metrics"]
+    names = [name for name, value in most.items() if isinstance(value, dict) and "value" in value]
 
     def cell(result: dict[str, Any]) -> str:
         if result["value"] is None:
             return "none"
         interval = result["interval"]
         around = f" ({interval['low']:.3g} to {interval['high']:.3g})" if interval else ""
-        return f"{result['value']:.3g}{around}"
+        times = f" = {result['ratio_to_floor']:.2g} x floor" if result["ratio_to_floor"] else ""
+        return f"{result['value']:.3g}{around}{times}"
 
-    lines = ["| judged | " + " | ".join(names) + " | audit |", "|---" * (len(names) + 2) + "|"]
-    floors = [f"{(first[name]['floor'] or {}).get('value', float('nan')):.3g}" for name in names]
-    lines.append("| *floor* | " + " | ".join(floors) + " | |")
+    lines = ["| judged | n | " + " | ".join(names) + " | audit |", "|---" * (len(names) + 3) + "|"]
+    floors = [f"{(most[name]['floor'] or {}).get('value', float('nan')):.3g}" for name in names]
+    lines.append(f"| *floor* | {most['n']} | " + " | ".join(floors) + " | |")
     for name, report in reports.items():
         cells = [cell(report["metrics"][metric]) for metric in names]
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {report['audit']['verdict']} |")
+        lines.append(
+            f"| {name} | {report['metrics']['n']} | " + " | ".join(cells) + f" | {report['audit']['verdict']} |"
+        )
     return "\n".join(lines)
 
 

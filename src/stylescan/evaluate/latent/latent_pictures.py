@@ -102,7 +102,7 @@ def _draw_curves(figure: Any, stages: Sequence[Stage]) -> None:
         axes.plot(kimg, values, color=PALETTE[0], marker="o", markersize=4, linewidth=1.5)
         axes.set_ylim(*(limits or (0.0, max(values) * 1.1 or 1.0)))
         axes.set_title(name, fontsize=9, color=INK)
-        axes.set_xlabel("training images shown (thousands)", fontsize=8, color=INK)
+        axes.set_xlabel("thousand images shown", fontsize=8, color=INK)
         _tidy(axes)
 
 
