@@ -13,7 +13,7 @@ from PIL import Image
 from stylescan.data.prepared import PreparedDataset
 from stylescan.evaluate.judge import evaluate
 from stylescan.evaluate.reached import least_reached
-from stylescan.evaluate.words import unlike_classes
+from stylescan.evaluate.verdicts import unlike_classes
 
 
 def folder_of(images: np.ndarray, path: Path) -> Path:

@@ -32,7 +32,8 @@ from stylescan.evaluate.pictures import (
 )
 from stylescan.evaluate.report import render_html
 from stylescan.evaluate.targets import open_target
-from stylescan.evaluate.words import audit_card, number, ratio
+from stylescan.evaluate.verdicts import audit_card
+from stylescan.evaluate.words import number, ratio
 
 EVIL = "<script>alert('1')</script> & \"quoted\""
 CSS = Path(__file__).resolve().parents[2] / "src" / "stylescan" / "evaluate" / "templates" / "report.css"

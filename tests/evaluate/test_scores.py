@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stylescan.data.prepared import PreparedDataset
-from stylescan.evaluate import words
+from stylescan.evaluate import verdicts, words
 from stylescan.evaluate.image_sets import depth_of
 from stylescan.evaluate.material import Material, gather
 from stylescan.evaluate.metrics import METRICS
@@ -96,11 +96,11 @@ def test_more_of_the_population_is_found_at_fault_in_nothing(
     material = judged(Given(images, labels), shapes, pooled)
     metrics = score_metrics(material)
     rows = score_rows(material, metrics)
-    cards = words.cards(headline_metric(material), metrics, rows)
+    cards = verdicts.cards(headline_metric(material), metrics, rows)
     assert [card["label"] for card in cards] == ["Distance to real images", "Variety", "Sharpness and artefacts"]
     assert [card["level"] for card in cards] == ["good", "good", "good"]
-    assert words.variety(metrics, rows)[0] == "No lack of variety was found by these measures."
-    assert words.artefacts(metrics, rows)[0] == "None of the artefacts looked for was found."
+    assert verdicts.variety(metrics, rows)[0] == "No lack of variety was found by these measures."
+    assert verdicts.artefacts(metrics, rows)[0] == "None of the artefacts looked for was found."
     assert metrics["fd"]["ratio_to_floor"] < 1.5
     for entry in score_classes(material):
         for name in ("kid", "precision", "recall", "coverage"):
@@ -121,11 +121,11 @@ def test_a_missing_kind_is_caught_by_recall_and_coverage(
     spare, bright = images[350:], subjects[350:] % 2 == 1
     whole, half = (score_metrics(judged(Given(x), data, pooled)) for x in (spare[:100], spare[bright]))
     for name in ("recall", "coverage"):
-        assert words.departure(whole[name], "below") == "none", name
-        assert words.departure(half[name], "below") == "clear", name
+        assert verdicts.departure(whole[name], "below") == "none", name
+        assert verdicts.departure(half[name], "below") == "clear", name
         assert half[name]["value"] == pytest.approx(0.5, abs=0.1)
-    assert words.departure(half["precision"], "below") == "none"
-    assert words.variety(half, [])[0] in (
+    assert verdicts.departure(half["precision"], "below") == "none"
+    assert verdicts.variety(half, [])[0] in (
         "Part of the variety of real images is not reached.", "Less variety than in real images.",
     )  # fmt: skip
 
@@ -136,16 +136,16 @@ def test_collapse_is_caught_by_ms_ssim_and_recall(
     few = more_shapes(6)[0][np.arange(80) % 6].astype(int)
     jitter = np.random.default_rng(1).integers(-2, 3, few.shape)
     metrics = scored(np.clip(few + jitter, 0, 255).astype(np.uint8), shapes, pooled)
-    assert words.departure(metrics["ms_ssim"], "above") == "clear"
-    assert words.departure(metrics["recall"], "below") == "clear"
+    assert verdicts.departure(metrics["ms_ssim"], "above") == "clear"
+    assert verdicts.departure(metrics["recall"], "below") == "clear"
     assert metrics["ms_ssim"]["matched_depth"] is None
-    assert words.variety(metrics, [])[0] == "Most of the variety of real images is not reached."
-    assert words.cards("kid", metrics, [])[1]["level"] == "bad"
+    assert verdicts.variety(metrics, [])[0] == "Most of the variety of real images is not reached."
+    assert verdicts.cards("kid", metrics, [])[1]["level"] == "bad"
     metrics["ms_ssim"]["matched_depth"] = {"value": metrics["ms_ssim"]["floor"]["high"], "pairs": 1000}
-    headline, details = words.variety(metrics, [])
+    headline, details = verdicts.variety(metrics, [])
     assert headline == "Much less variety than in real images: a sign of collapse."
     assert any("more alike than these" in text for text in details)
-    assert words.cards("kid", metrics, [])[1]["level"] == "bad"
+    assert verdicts.cards("kid", metrics, [])[1]["level"] == "bad"
 
 
 def test_blur_dots_and_patterns_are_called_by_name(
@@ -160,7 +160,7 @@ def test_blur_dots_and_patterns_are_called_by_name(
         (dotted, "white dots"),
         (board, "a checkerboard pattern"),
     ):
-        headline, details = words.artefacts(scored(images, shapes, pooled), [])
+        headline, details = verdicts.artefacts(scored(images, shapes, pooled), [])
         assert headline.startswith("Found: ")
         assert word in headline
         assert any("other faults were not" in text for text in details)
@@ -196,7 +196,7 @@ def test_few_subjects_give_a_reason_instead(
         assert metrics[name]["missing"] == "real: 4 subjects, at least 6 are needed for k = 5"
         assert all(row[name] is None for row in rows)
     assert metrics["ms_ssim"]["value"] is not None
-    headline, details = words.variety(metrics, rows)
+    headline, details = verdicts.variety(metrics, rows)
     assert "could not be judged in full" in headline or "variety" in headline
     assert any("at least 6 are needed" in text for text in details)
     json.dumps([metrics, rows], allow_nan=False)
@@ -212,9 +212,9 @@ def test_without_draws_there_is_no_floor_and_no_verdict(
     metrics = score_metrics(material)
     rows = score_rows(material, metrics)
     assert all(result["floor"] is None for result in metrics.values())
-    assert words.variety(metrics, rows)[0] == "Variety could not be judged in full."
-    assert words.artefacts(metrics, rows)[0] == "Sharpness and artefacts could not be judged in full."
-    assert [card["level"] for card in words.cards("kid", metrics, rows)] == ["unknown"] * 3
+    assert verdicts.variety(metrics, rows)[0] == "Variety could not be judged in full."
+    assert verdicts.artefacts(metrics, rows)[0] == "Sharpness and artefacts could not be judged in full."
+    assert [card["level"] for card in verdicts.cards("kid", metrics, rows)] == ["unknown"] * 3
 
 
 def test_depth_is_the_fraction_else_the_number_of_the_slice(shapes: PreparedDataset) -> None:
@@ -232,17 +232,17 @@ def result_of(value: float, low: float, high: float, floor: tuple[float, float])
 
 
 def test_a_departure_is_clear_only_where_the_whole_interval_lies_beyond_every_draw() -> None:
-    assert words.departure(result_of(0.5, 0.4, 0.6, (0.7, 0.8)), "below") == "clear"
-    assert words.departure(result_of(0.65, 0.6, 0.72, (0.7, 0.8)), "below") == "unclear"
-    assert words.departure(result_of(0.65, 0.5, 0.78, (0.7, 0.8)), "below") == "none"
-    assert words.departure(result_of(0.75, 0.6, 0.9, (0.7, 0.8)), "below") == "none"
-    assert words.departure(result_of(0.9, 0.85, 0.95, (0.7, 0.8)), "below") == "none"
-    assert words.departure(result_of(0.9, 0.85, 0.95, (0.7, 0.8)), "above") == "clear"
-    assert words.departure(result_of(0.9, 0.77, 0.95, (0.7, 0.8)), "above") == "unclear"
-    assert words.departure(result_of(0.9, 0.72, 0.95, (0.7, 0.8)), "above") == "none"
-    assert words.departure(result_of(0.9, 0.85, 0.95, (0.7, 0.8)) | {"interval": None}, "above") == "unclear"
-    assert words.departure(result_of(0.9, 0.85, 0.95, (0.7, 0.8)) | {"floor": None}, "above") == "unknown"
-    assert words.departure(result_of(0.9, 0.85, 0.95, (0.7, 0.8)) | {"value": None}, "above") == "unknown"
+    assert verdicts.departure(result_of(0.5, 0.4, 0.6, (0.7, 0.8)), "below") == "clear"
+    assert verdicts.departure(result_of(0.65, 0.6, 0.72, (0.7, 0.8)), "below") == "unclear"
+    assert verdicts.departure(result_of(0.65, 0.5, 0.78, (0.7, 0.8)), "below") == "none"
+    assert verdicts.departure(result_of(0.75, 0.6, 0.9, (0.7, 0.8)), "below") == "none"
+    assert verdicts.departure(result_of(0.9, 0.85, 0.95, (0.7, 0.8)), "below") == "none"
+    assert verdicts.departure(result_of(0.9, 0.85, 0.95, (0.7, 0.8)), "above") == "clear"
+    assert verdicts.departure(result_of(0.9, 0.77, 0.95, (0.7, 0.8)), "above") == "unclear"
+    assert verdicts.departure(result_of(0.9, 0.72, 0.95, (0.7, 0.8)), "above") == "none"
+    assert verdicts.departure(result_of(0.9, 0.85, 0.95, (0.7, 0.8)) | {"interval": None}, "above") == "unclear"
+    assert verdicts.departure(result_of(0.9, 0.85, 0.95, (0.7, 0.8)) | {"floor": None}, "above") == "unknown"
+    assert verdicts.departure(result_of(0.9, 0.85, 0.95, (0.7, 0.8)) | {"value": None}, "above") == "unknown"
 
 
 def test_the_numbers_block_shows_every_metric_row_and_class(
@@ -283,10 +283,12 @@ def test_blur_that_makes_pairs_alike_is_not_called_collapse() -> None:
     spectrum = result_of(16.0, 15.0, 17.0, (0.1, 0.4)) | {"fine_detail_db": -20.0}
     metrics = {"ms_ssim": pairs, "recall": equal, "coverage": equal, "precision": equal, "spectrum": spectrum}
     soft = [{"name": "blurred_real", "ms_ssim": 0.655}]
-    assert words.variety(metrics, soft)[0] == "Pairs of images are more alike than real ones, which blur alone can do."
+    assert (
+        verdicts.variety(metrics, soft)[0] == "Pairs of images are more alike than real ones, which blur alone can do."
+    )
     for sharp, rows in (
         (spectrum | {"fine_detail_db": 0.2}, soft),
         (spectrum, [{"name": "blurred_real", "ms_ssim": 0.64}]),
     ):
-        headline = words.variety(metrics | {"spectrum": sharp}, rows)[0]
+        headline = verdicts.variety(metrics | {"spectrum": sharp}, rows)[0]
         assert headline == "Much less variety than in real images: a sign of collapse."

@@ -31,15 +31,16 @@ from stylescan.evaluate.latent import projection_part
 from stylescan.evaluate.material import Material, gather, holdout_positions
 from stylescan.evaluate.memorisation import audit
 from stylescan.evaluate.origin import read_configuration
-from stylescan.evaluate.parts import PartRunner
+from stylescan.evaluate.parts import Part, PartRunner
 from stylescan.evaluate.reached import score_reached
 from stylescan.evaluate.readers.pack import reader_study_part
 from stylescan.evaluate.report import write_report
 from stylescan.evaluate.scores import headline_metric, score_classes, score_metrics, score_rows
-from stylescan.evaluate.targets import MIN_IMAGES, open_target
+from stylescan.evaluate.targets import MIN_IMAGES, Target, open_target
 from stylescan.evaluate.training_log import read_curves, read_scores
 from stylescan.evaluate.utility import part as utility
-from stylescan.evaluate.words import audit_card, cards, interpretation
+from stylescan.evaluate.verdicts import audit_card, cards
+from stylescan.evaluate.words import interpretation
 
 SCHEMA_VERSION = 1
 # Each becomes a key of report.json, in this order, and a template of the same name; those of FULL come with --full.
@@ -104,24 +105,41 @@ def evaluate(
     opened = open_target(target, data, psi=psi)
     with claimed_folder(Path(out_dir)):
         material = gather(opened, data, get_extractor(extractor), n=n, seed=seed, full=full, progress=progress)
+    parts = _run_parts(material, Path(out_dir) if full else None, progress)
+    report = _report(opened, material, parts, progress) | {
+        "full": full,
+        "notices": list(notices),
+        "training": read_scores(opened.log),
+        "curves": read_curves(opened.log, opened.describe().get("nimg")),
+        "configuration": read_configuration(Path(target)),
+        "provenance": _provenance(),
+    }
+    pictures = {name: part.pictures for name, part in parts.items()}
+    html, json_path = write_report(Path(out_dir), report, material, pictures)
+    return EvaluationResult(report, html, json_path)
+
+
+def _run_parts(material: Material, full_into: Path | None, progress: Progress | None) -> dict[str, Part]:
+    """PARTS; with a folder also FULL_PARTS and a reader-study pack in it."""
+    runners = PARTS if full_into is None else PARTS | FULL_PARTS
+    parts = {name: run(material, progress) for name, run in runners.items()}
+    if full_into is not None:
+        parts["reader_study"] = reader_study_part(material, full_into, progress)
+    return parts
+
+
+def _report(target: Target, material: Material, parts: dict[str, Part], progress: Progress | None) -> dict[str, Any]:
+    """All that the images say: numbers, rows, verdicts and the values of the parts."""
     metrics = score_metrics(material, progress)
     rows = score_rows(material, metrics, progress)
     headline, reached = headline_metric(material), score_reached(material)
-    runners = PARTS | FULL_PARTS if full else PARTS
-    parts = {name: run(material, progress) for name, run in runners.items()}
-    if full:
-        parts["reader_study"] = reader_study_part(material, Path(out_dir), progress)
-    report = {
+    extractor = material.extractor
+    return {
         "schema_version": SCHEMA_VERSION,
         "notice": SYNTHETIC,
-        "full": full,
-        "subject": opened.describe() | {"n": material.n, "seed": seed},
+        "subject": target.describe() | {"n": material.n, "seed": material.seed},
         "data": _data(material),
-        "extractor": {
-            "name": material.extractor.name,
-            "hash": material.extractor.hash,
-            "dim": material.extractor.dim,
-        },
+        "extractor": {"name": extractor.name, "hash": extractor.hash, "dim": extractor.dim},
         "metrics": {
             "n": material.n,
             "headline": headline,
@@ -134,16 +152,7 @@ def evaluate(
         "verdicts": [*cards(headline, metrics, rows, reached), audit_card(parts["audit"].values)],
         "interpretation": interpretation(headline, metrics, rows),
         "notes": material.notes,
-        "notices": list(notices),
-        "training": read_scores(opened.log),
-        "curves": read_curves(opened.log, opened.describe().get("nimg")),
-        "configuration": read_configuration(Path(target)),
-        "provenance": _provenance(),
     }
-    html, json_path = write_report(
-        Path(out_dir), report, material, {name: part.pictures for name, part in parts.items()}
-    )
-    return EvaluationResult(report, html, json_path)
 
 
 def _data(material: Material) -> dict[str, Any]:
