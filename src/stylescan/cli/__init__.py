@@ -35,7 +35,8 @@ From scans to judged images in four commands:
     stylescan evaluate RUN --data DATA
     stylescan generate RUN --seeds 0-15 --out IMAGES
 
-Without data: `stylescan demo`. Synthetic images are not for diagnosis.
+Without data: `stylescan demo`. To understand a model: compare, embed, direction, project, reader-study.
+Synthetic images are not for diagnosis.
 """
 
 USER_FAULT, INTERNAL_FAULT, INTERRUPTED = 2, 70, 130
