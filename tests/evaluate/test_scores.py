@@ -15,6 +15,7 @@ from stylescan.data.prepared import PreparedDataset
 from stylescan.evaluate import verdicts, words
 from stylescan.evaluate.image_sets import depth_of
 from stylescan.evaluate.material import Material, gather
+from stylescan.evaluate.measures.manifold import neighbourhoods, overlap
 from stylescan.evaluate.metrics import METRICS
 from stylescan.evaluate.reached import score_reached
 from stylescan.evaluate.reference import blurred
@@ -128,6 +129,26 @@ def test_a_missing_kind_is_caught_by_recall_and_coverage(
     assert verdicts.variety(half, [])[0] in (
         "Part of the variety of real images is not reached.", "Less variety than in real images.",
     )  # fmt: skip
+
+
+def test_balls_of_the_floor_leave_out_slices_of_the_same_subject(
+    make_dataset: Callable[..., PreparedDataset], pooled: Any, more_shapes: MoreShapes, tmp_path: Path
+) -> None:
+    people = np.repeat(more_shapes(60)[0], 5, axis=0).astype(int)  # five near-copies of each
+    images = np.clip(people + np.random.default_rng(0).integers(-1, 2, people.shape), 0, 255).astype(np.uint8)
+    subjects, splits = np.repeat([f"s{i:02d}" for i in range(60)], 5), np.repeat(["train"] * 40 + ["holdout"] * 20, 5)
+    data = make_dataset(tmp_path / "d", images, subjects, splits.tolist())
+    material = judged(Given(more_shapes(100)[0]), data, pooled)
+    floor = score_metrics(material)["recall"]["floor"]["value"]
+    held, train = material.holdout, material.train
+    balls = neighbourhoods(held.features, held.subjects)
+
+    def mean_recall(subject_of: Callable[[Any], Any]) -> float:
+        sets = [overlap(neighbourhoods(train.features[d], subject_of(d)), balls) for d in material.draws]
+        return float(np.mean([found.recall.mean() for found in sets]))
+
+    assert floor == pytest.approx(mean_recall(lambda draw: train.subjects[draw]))
+    assert floor > mean_recall(lambda _: None) + 0.1
 
 
 def test_collapse_is_caught_by_ms_ssim_and_recall(
