@@ -134,9 +134,9 @@ def test_a_missing_kind_is_caught_by_recall_and_coverage(
 def test_balls_of_the_floor_leave_out_slices_of_the_same_subject(
     make_dataset: Callable[..., PreparedDataset], pooled: Any, more_shapes: MoreShapes, tmp_path: Path
 ) -> None:
-    people = np.repeat(more_shapes(60)[0], 5, axis=0).astype(int)  # five near-copies of each
+    people = np.repeat(more_shapes(60)[0], 8, axis=0).astype(int)  # eight near-copies of each, more than k
     images = np.clip(people + np.random.default_rng(0).integers(-1, 2, people.shape), 0, 255).astype(np.uint8)
-    subjects, splits = np.repeat([f"s{i:02d}" for i in range(60)], 5), np.repeat(["train"] * 40 + ["holdout"] * 20, 5)
+    subjects, splits = np.repeat([f"s{i:02d}" for i in range(60)], 8), np.repeat(["train"] * 40 + ["holdout"] * 20, 8)
     data = make_dataset(tmp_path / "d", images, subjects, splits.tolist())
     material = judged(Given(more_shapes(100)[0]), data, pooled)
     floor = score_metrics(material)["recall"]["floor"]["value"]
