@@ -138,7 +138,7 @@ def test_balls_of_the_floor_leave_out_slices_of_the_same_subject(
     images = np.clip(people + np.random.default_rng(0).integers(-1, 2, people.shape), 0, 255).astype(np.uint8)
     subjects, splits = np.repeat([f"s{i:02d}" for i in range(60)], 8), np.repeat(["train"] * 40 + ["holdout"] * 20, 8)
     data = make_dataset(tmp_path / "d", images, subjects, splits.tolist())
-    material = judged(Given(more_shapes(100)[0]), data, pooled)
+    material = judged(Given(more_shapes(160)[0]), data, pooled)
     floor = score_metrics(material)["recall"]["floor"]["value"]
     held, train = material.holdout, material.train
     balls = neighbourhoods(held.features, held.subjects)
