@@ -119,6 +119,7 @@ def test_a_run_is_judged_with_every_row(shapes: PreparedDataset, pooled: Any, tm
     assert all(0 <= done <= total for done, total, _ in calls)
     again = evaluate(run / "snapshot", shapes, tmp_path / "again", extractor=pooled)
     assert again.report["subject"]["kind"] == "snapshot"
+    assert again.report["configuration"]["family"] == "stylegan2"
     assert again.report["metrics"] == report["metrics"]
     twice = evaluate(run, shapes, tmp_path / "twice", extractor=pooled)
     assert twice.json.read_bytes() == result.json.read_bytes()
