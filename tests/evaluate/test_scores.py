@@ -60,6 +60,19 @@ def scored(images: NDArray[Any], shapes: PreparedDataset, pooled: Any) -> dict[s
     return score_metrics(judged(Given(images), shapes, pooled))
 
 
+def test_each_feature_belongs_to_its_image(shapes: PreparedDataset, pooled: Any, more_shapes: MoreShapes) -> None:
+    images, labels = more_shapes(80)
+    for _ in range(2):  # computed, then from the cache
+        material = judged(Given(images, labels, noise(80)), shapes, pooled)
+        np.testing.assert_array_equal(material.features, pooled(material.generated.images))
+        np.testing.assert_array_equal(material.generated.labels, labels)
+        assert material.untrained is not None
+        np.testing.assert_array_equal(material.untrained[1], pooled(material.untrained[0]))
+        for real in (material.holdout, material.train):
+            np.testing.assert_array_equal(real.features, pooled(shapes.read(real.indices)))
+            assert list(real.subjects) == list(shapes.subjects[real.indices])
+
+
 def test_every_metric_stands_in_every_row_with_floor_and_interval(
     shapes: PreparedDataset, pooled: Any, more_shapes: MoreShapes
 ) -> None:
