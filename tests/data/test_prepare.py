@@ -174,7 +174,8 @@ def test_an_interrupted_run_continues_where_it_stopped(
 def test_killed_processes_leave_nothing_half_made(subject_folder: Folder, tmp_path: Path, sign: signal.Signals) -> None:
     root, out, script = subject_folder(24, 4), tmp_path / "out", tmp_path / "script.py"
     script.write_text(
-        "import time\n"
+        # A run started in the background ignores SIGINT, and so would its children.
+        "import signal\nimport time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def slow(done, total, what):\n    print(what, done, flush=True)\n    time.sleep(0.05)\n"
         "if __name__ == '__main__':\n"
         "    from pathlib import Path\n    from stylescan.data import prepare as p\n    p.SHARD_IMAGES = 4\n"
