@@ -81,3 +81,23 @@ def test_only_a_clear_difference_is_named() -> None:
     found = least_reached([entry("a", 0.5, 0.48, 0.52, 0.52), entry("b", 0.6, 0.56, 0.64, 0.98)])
     assert found is not None
     assert found[1]["class"] == "b"
+
+
+def test_few_training_subjects_leave_out_the_floor_and_nothing_else(
+    make_dataset: Callable[..., PreparedDataset], pooled: Any, more_shapes: Any, tmp_path: Path
+) -> None:
+    images, labels = more_shapes(200)
+    order = np.argsort(labels, kind="stable")  # 100 discs, then 100 squares; 3 training and 10 held-out subjects
+    subjects = np.array(["t0", "h0", "h1", "h2", "h3", "h4", "t1", "h5", "h6", "h7", "h8", "h9", "t2"])
+    splits = ["train" if name.startswith("t") else "holdout" for name in subjects]
+    counts = [60 if split == "train" else 5 for split in splits]
+    kinds = [0] * 6 + [1] * 7
+    rows = [order[(100 * kind + np.arange(count) * 7 % 100)] for kind, count in zip(kinds, counts)]
+    data = make_dataset(
+        tmp_path / "d", images[np.concatenate(rows)], np.repeat(subjects, counts), np.repeat(splits, counts).tolist(),
+        np.repeat(kinds, counts).tolist(),
+    )  # fmt: skip
+    report = evaluate(folder_of(images[:50], tmp_path / "x"), data, tmp_path / "a", extractor=pooled).report
+    for row in report["metrics"]["reached"]:
+        assert row["recall"]["value"] is not None
+        assert row["recall"]["floor"] is None

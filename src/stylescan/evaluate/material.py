@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from stylescan.data.prepared import PreparedDataset
 from stylescan.errors import DataError
 from stylescan.evaluate.cache import Progress, cached_extract, cached_features
 from stylescan.evaluate.features import Extractor
+from stylescan.evaluate.measures.manifold import Neighbourhoods, Overlap, neighbourhoods, overlap
 from stylescan.evaluate.reference import blur_sigma_px, blurred, floor_draws, thin_by_subject
 from stylescan.evaluate.targets import Generated, Target
 
@@ -60,6 +62,23 @@ class Material:
     @property
     def n(self) -> int:
         return len(self.generated.images)
+
+    # Tables of distances, asked for by several scores: each is made once.
+    @cached_property
+    def balls(self) -> Neighbourhoods:
+        """The balls of the held-out images."""
+        return neighbourhoods(self.holdout.features, self.holdout.subjects)
+
+    @cached_property
+    def overlap(self) -> Overlap:
+        """How generated and held-out images lie in each other's balls."""
+        return overlap(neighbourhoods(self.features), self.balls)
+
+    @cached_property
+    def draw_overlaps(self) -> list[Overlap]:
+        """The same of each draw T*."""
+        train = self.train
+        return [overlap(neighbourhoods(train.features[d], train.subjects[d]), self.balls) for d in self.draws]
 
 
 def gather(

@@ -6,6 +6,7 @@ is named even where the images carry no labels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 
 from stylescan.evaluate.intervals import bootstrap_interval
 from stylescan.evaluate.material import Material
-from stylescan.evaluate.measures.manifold import neighbourhoods, overlap
 from stylescan.evaluate.reference import floor_of_values
 
 METRICS_OF_REALS = ("recall", "coverage")
@@ -27,14 +27,12 @@ def score_reached(material: Material) -> list[dict[str, Any]]:
 
     `recall` and `coverage` are None for a class of fewer than 5 held-out subjects. Empty with fewer than two classes.
     """
-    held, train, names = material.holdout, material.train, material.dataset.class_names
+    held, names = material.holdout, material.dataset.class_names
     if len(names) < 2:
         return []
-    balls = neighbourhoods(held.features, held.subjects)
-    found = overlap(neighbourhoods(material.features), balls)
+    found = material.overlap
     if found.missing:
         return []
-    floors = [overlap(neighbourhoods(train.features[draw], train.subjects[draw]), balls) for draw in material.draws]
     out = []
     for label, name in enumerate(names):
         here = held.labels == label
@@ -47,7 +45,9 @@ def score_reached(material: Material) -> list[dict[str, Any]]:
                 continue
             terms = found.terms(metric).values[here]
             interval = bootstrap_interval(terms, subjects, unit="held-out subjects", share=True, seed=material.seed)
-            floor = floor_of_values([float(draw.terms(metric).values[here].mean()) for draw in floors])
+            # A draw of few training subjects has no terms: then there is no floor.
+            each = [d.terms(metric).values[here].mean() if not d.missing else math.nan for d in material.draw_overlaps]
+            floor = floor_of_values([float(value) for value in each])
             entry[metric] = {
                 "value": float(terms.mean()),
                 "low": interval.low,

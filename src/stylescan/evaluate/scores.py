@@ -23,7 +23,7 @@ from stylescan.evaluate.intervals import Interval, bootstrap_interval, jackknife
 from stylescan.evaluate.material import Material
 from stylescan.evaluate.measures.base import Terms
 from stylescan.evaluate.measures.diversity import PairSimilarity, pair_similarity
-from stylescan.evaluate.measures.manifold import Neighbourhoods, neighbourhoods, overlap
+from stylescan.evaluate.measures.manifold import Overlap, neighbourhoods, overlap
 from stylescan.evaluate.measures.spectrum import fine_detail_db
 from stylescan.evaluate.metrics import DISTANCES, MANIFOLD, METRICS, Metric
 from stylescan.evaluate.reference import Floor, blur_sigma_px, floor_draws, floor_of, floor_of_values
@@ -66,18 +66,15 @@ def _bootstrapped(terms: Terms, subjects: NDArray[Any], seed: int, missing: str 
     return Estimate(terms.mean, interval)
 
 
-def _manifold_estimates(
-    generated: Neighbourhoods, real: Neighbourhoods, subjects: NDArray[Any], seed: int
-) -> dict[str, Estimate]:
-    found = overlap(generated, real)
+def _manifold_estimates(found: Overlap, subjects: NDArray[Any], seed: int) -> dict[str, Estimate]:
     return {name: _bootstrapped(found.terms(name), subjects, seed, found.missing) for name in MANIFOLD}
 
 
 def _estimates(
-    generated: ImageSet, held: ImageSet, subjects: NDArray[np.str_], balls: Neighbourhoods, seed: int
+    generated: ImageSet, held: ImageSet, subjects: NDArray[np.str_], found: Overlap, seed: int
 ) -> dict[str, Estimate]:
     """Every metric of the generated images with its interval."""
-    out = _manifold_estimates(neighbourhoods(generated.features), balls, subjects, seed)
+    out = _manifold_estimates(found, subjects, seed)
     for name, metric in METRICS.items():
         x, y = generated.seen_by(name), held.seen_by(name)
         if metric.resampler is not None:
@@ -98,12 +95,11 @@ def _pairs(images: ImageSet, seed: int, depth: NDArray[np.float64] | None = None
     return pair_similarity(images.read, len(images), images.subjects, depth=depth, seed=seed)
 
 
-def _values(images: ImageSet, held: ImageSet, balls: Neighbourhoods, seed: int, names: set[str]) -> dict[str, float]:
+def _values(images: ImageSet, held: ImageSet, found: Overlap, seed: int, names: set[str]) -> dict[str, float]:
     """The value of each metric in `names` for one more set of images, without intervals."""
-    found = overlap(neighbourhoods(images.features, images.subjects), balls) if names & set(MANIFOLD) else None
     out = {}
     for name in names:
-        if name in MANIFOLD and found is not None:
+        if name in MANIFOLD:
             out[name] = found.terms(name).mean
         elif name == "ms_ssim":
             out[name] = _pairs(images, seed).mean
@@ -147,16 +143,15 @@ def score_metrics(material: Material, progress: Progress | None = None) -> dict[
     """
     train, held = material.train, holdout_set(material)
     generated, draws = generated_set(material), draw_sets(material, progress)
-    balls = neighbourhoods(held.features, held.subjects)
-    estimates = _estimates(generated, held, material.holdout.subjects, balls, material.seed)
+    estimates = _estimates(generated, held, material.holdout.subjects, material.overlap, material.seed)
     floors: dict[str, Floor | None] = {
         name: floor_of(metric, train.features, train.subjects, held.features, material.holdout.subjects, material.draws)
         for name, metric in DISTANCES.items()
     }
     others = set(METRICS) - set(DISTANCES)
     values: list[dict[str, float]] = []
-    for done, draw in enumerate(draws):
-        values.append(_values(draw, held, balls, material.seed, others))
+    for done, (draw, found) in enumerate(zip(draws, material.draw_overlaps, strict=True)):
+        values.append(_values(draw, held, found, material.seed, others))
         if progress is not None:
             progress(done + 1, len(draws), "metrics of real subjects")
     floors |= {name: floor_of_values([row[name] for row in values]) for name in others}
@@ -204,10 +199,10 @@ def score_rows(
     ]
     if any(images is not None for _, images in further):
         held = holdout_set(material)
-        balls = neighbourhoods(held.features, held.subjects)
         for head, images in further:
             if images is not None:
-                values = _values(images, held, balls, material.seed, set(METRICS))
+                found = overlap(neighbourhoods(images.features, images.subjects), material.balls)
+                values = _values(images, held, found, material.seed, set(METRICS))
                 rows.append(head | {"n": len(images)} | {name: finite(values[name]) for name in METRICS})
     return rows
 
@@ -250,7 +245,7 @@ def _class_numbers(
     estimates = {"kid": _jackknifed(METRICS["kid"], generated, real, subjects, seed)}
     floors = {"kid": floor_of(METRICS["kid"], train, train_subjects, real, subjects, draws)}
     balls = neighbourhoods(real, subjects)
-    estimates |= _manifold_estimates(neighbourhoods(generated), balls, subjects, seed)
+    estimates |= _manifold_estimates(overlap(neighbourhoods(generated), balls), subjects, seed)
     overlaps = [overlap(neighbourhoods(train[d], train_subjects[d]), balls) for d in draws]
     for name in CLASS_MANIFOLD:
         floors[name] = floor_of_values([found.terms(name).mean for found in overlaps])

@@ -87,7 +87,7 @@ class SnapshotTarget:
         self._kind = kind
         self._snapshot = snapshot
         self._psi = psi
-        self.notes = _check_snapshot(snapshot, dataset)
+        self.notes = check_snapshot(snapshot, dataset)
         if psi != 1.0:
             self.notes.append(
                 f"psi is {psi}: truncation narrows the distribution, so that these numbers do not describe the model "
@@ -145,9 +145,10 @@ class SnapshotTarget:
         return numpy_generator(seed, "evaluate_labels").permutation(apportion(meta.class_frequencies, n))
 
 
-def _check_snapshot(snapshot: Snapshot, dataset: PreparedDataset) -> list[str]:
+def check_snapshot(snapshot: Snapshot, dataset: PreparedDataset) -> list[str]:
+    """SnapshotError unless the model makes images such as the data holds, prepared alike and with its classes; notes."""
     meta, spec = snapshot.meta, snapshot.generator.spec
-    retrain = "Evaluate against the prepared data that the model was trained on (--data)."
+    retrain = "Give the prepared data that the model was trained on (--data)."
     if (spec.resolution, spec.img_channels) != (dataset.resolution, dataset.channels):
         raise SnapshotError(
             f"{snapshot.folder}: makes {spec.img_channels} channels at {spec.resolution} px, the data has "

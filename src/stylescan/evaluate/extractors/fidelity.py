@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from stylescan.errors import ConfigError
-from stylescan.evaluate.extractors.planes import windows
+from stylescan.evaluate.extractors.planes import mean_over_windows
 from stylescan.files import file_sha256, require_file
 
 WEIGHTS_NAME = "weights-inception-2015-12-05-6726825d.pth"
@@ -46,17 +46,16 @@ class TorchFidelity:
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """uint8 or uint16 [N, C, H, W] -> float32 [N, 2048]."""
-        if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16):
-            raise ValueError(f"images are {images.dtype} {images.shape}, expected uint8 or uint16 [N, C, H, W]")
-        passes = windows(images.shape[1], 3)
-        out = np.empty((len(images), self.dim), np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(images), self._batch):
-                batch = images[start : start + self._batch].astype(np.float32)
-                x = torch.from_numpy(batch * (255.0 / float(np.iinfo(images.dtype).max)))
-                features = [self._net(planes(x).round().clamp(0, 255).to(torch.uint8))[0] for planes in passes]
-                out[start : start + self._batch] = torch.stack(features).mean(dim=0).numpy()
-        return out
+        return mean_over_windows(
+            images, dim=self.dim, batch=self._batch, planes=3, feed=self._fed, network=self._features
+        )
+
+    def _fed(self, images: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(images.astype(np.float32) * (255.0 / float(np.iinfo(images.dtype).max)))
+
+    def _features(self, x: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self._net(x.round().clamp(0, 255).to(torch.uint8))[0]
+        return features
 
 
 def weights_path() -> Path:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from stylescan.errors import ConfigError
-from stylescan.evaluate.extractors.planes import resized, windows
+from stylescan.evaluate.extractors.planes import mean_over_windows, resized
 from stylescan.evaluate.extractors.sidecar import Feeding, read_sidecar, settle, sidecar_path
 from stylescan.files import require_file
 from stylescan.randomness import numpy_generator
@@ -97,20 +97,22 @@ class FileExtractor:
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """uint8 or uint16 [N, C, H, W] -> float32 [N, dim]."""
-        if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16):
-            raise ValueError(f"images are {images.dtype} {images.shape}, expected uint8 or uint16 [N, C, H, W]")
-        passes = windows(images.shape[1], self.feeding.channels)
-        out = np.empty((len(images), self.dim), np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(images), self._batch):
-                x = self._fed(images[start : start + self._batch])
-                features = torch.stack([self._run(self._normalised(planes(x))) for planes in passes]).mean(dim=0)
-                if features.shape[1] != self.dim:
-                    raise self._refusal(f"gave {features.shape[1]} features, and {self.dim} before")
-                if not bool(torch.isfinite(features).all()):
-                    raise self._refusal("gave a feature that is not finite (nan or infinity)")
-                out[start : start + self._batch] = features.numpy()
-        return out
+        return mean_over_windows(
+            images,
+            dim=self.dim,
+            batch=self._batch,
+            planes=self.feeding.channels,
+            feed=self._fed,
+            network=self._features,
+        )
+
+    def _features(self, x: torch.Tensor) -> torch.Tensor:
+        features = self._run(self._normalised(x))
+        if features.shape[1] != self.dim:
+            raise self._refusal(f"gave {features.shape[1]} features, and {self.dim} before")
+        if not bool(torch.isfinite(features).all()):
+            raise self._refusal("gave a feature that is not finite (nan or infinity)")
+        return features
 
     def _fed(self, images: NDArray[Any]) -> torch.Tensor:
         low, high = self.feeding.range

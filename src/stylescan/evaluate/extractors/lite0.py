@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from stylescan.errors import ConfigError
-from stylescan.evaluate.extractors.planes import resized, windows
+from stylescan.evaluate.extractors.planes import mean_over_windows, resized, windows
 from stylescan.files import file_sha256
 
 
@@ -39,16 +39,9 @@ class EfficientNetLite0:
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """uint8 or uint16 [N, C, H, W] -> float32 [N, 1280]. Independent of batch and order to 1e-4."""
-        if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16):
-            raise ValueError(f"images are {images.dtype} {images.shape}, expected uint8 or uint16 [N, C, H, W]")
-        passes = windows(images.shape[1], 3)
-        out = np.empty((len(images), self.dim), np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(images), self._batch):
-                batch = self._resized(images[start : start + self._batch])  # [b, C, 224, 224]
-                sums = torch.stack([self._net(planes(batch)) for planes in passes])
-                out[start : start + self._batch] = sums.mean(dim=0).numpy()
-        return out
+        return mean_over_windows(
+            images, dim=self.dim, batch=self._batch, planes=3, feed=self._resized, network=self._net
+        )
 
     def feature_maps(self, images: torch.Tensor) -> list[torch.Tensor]:
         """The activations inside the network, with gradients: what a perceptual distance compares.

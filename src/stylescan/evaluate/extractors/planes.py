@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 Window = Callable[[torch.Tensor], torch.Tensor]
@@ -32,3 +35,27 @@ def resized(x: torch.Tensor, size: tuple[int, int], mode: str, largest: float) -
     if tuple(x.shape[-2:]) == size:
         return x
     return nn.functional.interpolate(x, size=size, mode=mode, antialias=True).clamp_(0.0, largest)
+
+
+def mean_over_windows(
+    images: NDArray[Any],
+    *,
+    dim: int,
+    batch: int,
+    planes: int,
+    feed: Callable[[NDArray[Any]], torch.Tensor],
+    network: Window,
+) -> NDArray[np.float32]:
+    """Features [N, dim] of images uint8 or uint16 [N, C, H, W], a few at a time, averaged over their windows.
+
+    feed : integers [b, C, H, W] -> what the windows are cut from. network : [b, planes, H, W] -> [b, dim].
+    """
+    if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"images are {images.dtype} {images.shape}, expected uint8 or uint16 [N, C, H, W]")
+    passes = windows(images.shape[1], planes)
+    out = np.empty((len(images), dim), np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(images), batch):
+            x = feed(images[start : start + batch])
+            out[start : start + batch] = torch.stack([network(window(x)) for window in passes]).mean(dim=0).numpy()
+    return out

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylescan.data.prepared import PreparedDataset, json_hash
-from stylescan.errors import SnapshotError
+from stylescan.evaluate.targets import check_snapshot
 from stylescan.files import write_bytes_atomic
 from stylescan.generate.snapshot import Snapshot
 from stylescan.randomness import numpy_generator
@@ -87,7 +87,7 @@ def projected_w(
 
     Raises SnapshotError where model and data do not go together: another size, depth or preparation.
     """
-    require_alike(snapshot, dataset)
+    check_snapshot(snapshot, dataset)
     key = json_hash({"model": snapshot.model_hash, "data": dataset.content_hash, "settings": dict(projector.settings)})
     home = folder / key[:32]
     known = _known(home, key)
@@ -135,31 +135,6 @@ def spread_positions(
         count = min(each, len(own))
         chosen += [int(own[int((k + offset) * len(own) / count)]) for k in range(count)]
     return np.sort(np.array(chosen, np.int64))
-
-
-def require_alike(snapshot: Snapshot, dataset: PreparedDataset) -> None:
-    """SnapshotError unless the model makes images such as the data holds, with the data's classes."""
-    meta, spec = snapshot.meta, snapshot.generator.spec
-    remedy = "Give the prepared data that the model was trained on (--data)."
-    made = (spec.img_channels, spec.resolution, meta.bits)
-    if made != (dataset.channels, dataset.resolution, dataset.bits):
-        raise SnapshotError(
-            f"{snapshot.folder}: makes images of (channels, pixels, bits) {made}, the data has "
-            f"{(dataset.channels, dataset.resolution, dataset.bits)}",
-            remedy=remedy,
-        )
-    if meta.preparation_hash != dataset.preparation_hash:
-        raise SnapshotError(
-            f"{snapshot.folder}: trained on data prepared as {meta.preparation_hash[:12]}, this data as "
-            f"{dataset.preparation_hash[:12]}: a projection would measure the preparation",
-            remedy=remedy,
-        )
-    if meta.class_names and tuple(meta.class_names) != dataset.class_names:
-        raise SnapshotError(
-            f"{snapshot.folder}: classes are {', '.join(meta.class_names)}, the data has "
-            f"{', '.join(dataset.class_names) or 'none'}",
-            remedy=remedy,
-        )
 
 
 def _height(dataset: PreparedDataset, position: int) -> tuple[float, int]:
