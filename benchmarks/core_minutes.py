@@ -13,6 +13,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from stylescan.config import RunConfig
+    from stylescan.data.loader import ImageSource
     from stylescan.train.state import TrainState
     from stylescan.train.step import Setup
 
@@ -35,6 +39,28 @@ def train_for(state: TrainState, setup: Setup, seconds: float) -> float:
     while time.process_time() - started < seconds:
         train_step(state, setup, stats)
     return time.process_time() - started
+
+
+def seconds_an_image(config: RunConfig, dataset: ImageSource, chosen: np.ndarray) -> float:
+    """Processor time an image, on nets that are thrown away: the schedules are shares of the whole length.
+
+    The levels of a growing run count by their share of its images.
+    """
+    import torch
+
+    from stylescan.train.schedule import shares
+    from stylescan.train.state import build_state
+    from stylescan.train.step import build_setup
+
+    setup = build_setup(config, dataset, chosen)
+    state = build_state(config, setup.phases, device=torch.device("cpu"))
+    total, seconds = round(config.train.total_kimg * 1000), 0.0
+    for level, share in zip(setup.levels, shares(setup.levels, total)):
+        state.nimg = level.first + int(share * total / 2)
+        train_for(state, setup, 1.0 / len(setup.levels))
+        before = state.nimg
+        seconds += share * train_for(state, setup, 4.0 / len(setup.levels)) / (state.nimg - before)
+    return seconds
 
 
 def side_by_side(commands: Sequence[Sequence[str]], *, workers: int) -> None:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from core_minutes import one_thread, side_by_side, train_for
+from core_minutes import one_thread, seconds_an_image, side_by_side, train_for
+from judge import Judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from stylescan.data.prepared import PreparedDataset
 
 MARKS = 6
-MAX_REAL = 2000
 
 
 def choose_images(dataset: PreparedDataset, images: int, seed: int) -> np.ndarray:
@@ -74,61 +74,6 @@ def arm_config(
     return build(overrides), plan
 
 
-def seconds_an_image(config: RunConfig, dataset: PreparedDataset, chosen: np.ndarray) -> float:
-    """Processor time an image, on nets that are thrown away: the schedules are shares of the whole length."""
-    import torch
-
-    from stylescan.train.state import build_state
-    from stylescan.train.step import build_setup
-
-    setup = build_setup(config, dataset, chosen)
-    state = build_state(config, setup.phases, device=torch.device("cpu"))
-    train_for(state, setup, 1.0)
-    before = state.nimg
-    return train_for(state, setup, 3.0) / (state.nimg - before)
-
-
-class Judge:
-    """KID and FD against the select subjects."""
-
-    def __init__(self, dataset: PreparedDataset) -> None:
-        from stylescan.evaluate.features import get_extractor
-        from stylescan.evaluate.reference import thin_by_subject
-
-        self.dataset, self.cache = dataset, dataset.path / "cache"
-        self.extractor = get_extractor("efficientnet-lite0")
-        held = dataset.indices("select")
-        self.held = held[thin_by_subject(dataset.subjects[held], MAX_REAL, seed=0)]
-        self.real = self.features(self.held)
-
-    def features(self, positions: np.ndarray) -> np.ndarray:
-        """Features of real images."""
-        from stylescan.evaluate.cache import cached_features
-
-        return cached_features(self.extractor, self.dataset, positions, self.cache)
-
-    def scores(self, images: np.ndarray) -> dict[str, float]:
-        """Of fakes [n, C, H, W]."""
-        from stylescan.evaluate.cache import extract
-        from stylescan.evaluate.metrics import METRICS
-
-        features, subjects = extract(self.extractor, images), self.dataset.subjects[self.held]
-        return {name: metric.compute(features, self.real, None, subjects) for name, metric in METRICS.items()}
-
-    def floor(self, chosen: np.ndarray) -> dict[str, float | None]:
-        """KID of real images: draws of other training subjects, and the chosen few themselves."""
-        from stylescan.evaluate.metrics import METRICS
-        from stylescan.evaluate.reference import floor_draws, floor_of, thin_by_subject
-
-        kid, subjects = METRICS["kid"], self.dataset.subjects
-        train = self.dataset.indices("train")
-        train = train[thin_by_subject(subjects[train], MAX_REAL, seed=0)]
-        draws = floor_draws(subjects[train], subjects[self.held], seed=0)
-        floor = floor_of(kid, self.features(train), subjects[train], self.real, subjects[self.held], draws)
-        few = kid.compute(self.features(chosen), self.real, subjects[chosen], subjects[self.held])
-        return {"floor": None if floor is None else floor.value, "few": few}
-
-
 def train_arm(arm: str, seed: int, arguments: argparse.Namespace) -> None:
     """Train one arm for its processor time, scored at each mark."""
     one_thread()
@@ -155,13 +100,19 @@ def train_arm(arm: str, seed: int, arguments: argparse.Namespace) -> None:
     labels = [0] * arguments.fakes
     if dataset.num_classes:
         labels = apportion(setup.reader.class_frequencies().tolist(), arguments.fakes).tolist()
-    judge, used, rows = Judge(dataset), 0.0, []
+    judge, used, rows = Judge(dataset, "select"), 0.0, []
     for mark in range(MARKS + 1):
         used += train_for(state, setup, budget * mark / MARKS - used)
-        scores = judge.scores(fake_images(state.G_ema, labels, bits=dataset.bits, noise="random"))
+        scores = judge.distances(fake_images(state.G_ema, labels, bits=dataset.bits, noise="random"))
         rows.append({"core_minutes": used / 60, "nimg": state.nimg, "p": state.ada.p, **scores})
         save_grid(arguments.out / f"{arm}_seed{seed}_{mark}.png", fake_grid(state.G_ema, bits=dataset.bits))
-    result = {"arm": arm, "seed": seed, "images": arguments.images, "marks": rows, "real": judge.floor(chosen)}
+    result = {
+        "arm": arm,
+        "seed": seed,
+        "images": arguments.images,
+        "marks": rows,
+        "real": {"floor": judge.floor(), "few": judge.kid_of_real(chosen)},
+    }
     result["transfer"] = config.transfer.model_dump(mode="json")
     (arguments.out / f"{arm}_seed{seed}.json").write_text(json.dumps(result, indent=1))
 
@@ -185,7 +136,7 @@ def print_table(out: Path, arms: list[str]) -> None:
         cells = [f"{mean:.4f}{text}{more}" for mean, text, more in zip(kid.mean(0), spread, strength)]
         print(f"| {arm} | {len(mine)} | {shown:,} | " + " | ".join(cells) + " |")
     few = [result["real"]["few"] for result in results]
-    floor = results[0]["real"]["floor"]
+    floor = results[0]["real"]["floor"]["kid"]
     words = "none: too few training images for a draw" if floor is None else f"{floor:.4f}"
     print(f"\nKID of real images on select: other training subjects {words}; the chosen images {np.mean(few):.4f}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,12 @@ from hypothesis import strategies as st
 
 from stylescan.config import DataFingerprint, RunConfig, known_keys, parse_overrides, read_config, write_config
 from stylescan.errors import ConfigError
-from stylescan.presets import PRESETS, Machine, build_config, resolve_name
+from stylescan.presets import PRESETS, build_config, resolve_name
+from stylescan.recipes.common import Machine
+from stylescan.train.ada import check_augment
 from stylescan.train.ema import ema_beta
 from stylescan.train.run_folder import config_hash
+from stylescan.train.schedule import plan_levels
 
 
 def data(resolution: int = 64, classes: tuple[str, ...] = ("a", "b")) -> DataFingerprint:
@@ -36,6 +41,11 @@ def test_every_preset_fits_any_data_length_and_machine(
     assert config.spec.num_classes == 2
     assert config.train.total_kimg == kimg
     assert config.train.checkpoint_kimg <= max(kimg, 0.001)
+    check_augment(config)
+    with contextlib.suppress(ConfigError):  # a run of a few images is too short to grow
+        levels = plan_levels(config)
+        assert levels[-1].first < kimg * 1000
+        assert levels[-1].depth in (None, int(math.log2(resolution)) - 2)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +93,9 @@ def test_paper_rows_keep_their_numbers_and_say_what_they_scale(size: int, gamma:
     assert (config.train.batch, config.model.mbstd_group, config.model.mapping_layers) == (64, 8, 8)
     assert (config.train.ema_half_life_kimg, config.train.ema_rampup) == (20.0, None)
     assert (config.objective.r1_gamma, config.model.channel_base) == (gamma, channel_base)
-    assert PRESETS[name].remarks(data(size)) == []
+    assert PRESETS[name].remarks(data(size), Machine("cuda")) == []
     assert build_config(name, data(size // 2)).objective.r1_gamma == pytest.approx(gamma / 4)
-    (remark,) = PRESETS[name].remarks(data(size // 2))
+    (remark,) = PRESETS[name].remarks(data(size // 2), Machine("cuda"))
     assert f"the images have {size // 2}" in remark
 
 
@@ -99,8 +109,8 @@ def test_small_augments_small_sets() -> None:
 
 def test_few_images_and_scarce_classes_are_named() -> None:
     poor = data().model_copy(update={"train_images": 300, "class_images": (280, 20)})
-    for name in ("auto", "small", "paper256"):
-        words = " ".join(PRESETS[name].remarks(poor))
+    for name in PRESETS.keys() - {"demo"}:
+        words = " ".join(PRESETS[name].remarks(poor, Machine()))
         assert "300 training images are few" in words
         assert "b (20)" in words
         assert "a (280)" not in words

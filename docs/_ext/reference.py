@@ -17,7 +17,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from stylescan.config import DataFingerprint, RunConfig
-from stylescan.presets import PRESETS, Machine, build_config
+from stylescan.presets import PRESETS, build_config
+from stylescan.recipes.common import Machine
 
 EXAMPLES = ((64, "cpu"), (256, "cuda"))
 

@@ -11,14 +11,19 @@ import difflib
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stylescan.errors import ConfigError
 from stylescan.files import require_file, write_bytes_atomic
-from stylescan.nets.stylegan2 import StyleGAN2Options, StyleGAN2Spec
+from stylescan.nets.build import FAMILIES, parse_spec
+from stylescan.nets.dcgan import DCGANOptions
+from stylescan.nets.r3gan import R3GANOptions
+from stylescan.nets.stylegan import StyleGANOptions
+from stylescan.nets.stylegan2 import StyleGAN2Options
+from stylescan.nets.stylegan2_lite import StyleGAN2LiteOptions
 
 MAX_BYTES = 2**20
 _OPENING = (
@@ -28,7 +33,10 @@ _OPENING = (
     yaml.FlowSequenceStartToken,
 )
 _CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
-ModelOptions = StyleGAN2Options  # becomes a union, told apart by `family`, when there are more
+ModelOptions = Annotated[
+    StyleGAN2Options | StyleGANOptions | StyleGAN2LiteOptions | R3GANOptions | DCGANOptions,
+    Field(discriminator="family"),
+]
 
 
 class _Frozen(BaseModel):
@@ -60,14 +68,50 @@ class DataFingerprint(_Frozen):
 
 
 class ObjectiveConfig(_Frozen):
-    """Loss, penalties and style mixing."""
+    """Loss, penalties and style mixing. A weight of 0 switches a penalty off; intervals above 1 make it lazy."""
 
-    loss: Literal["logistic"] = Field("logistic", description="adversarial loss: logistic = non-saturating logistic")
+    loss: Literal[
+        "logistic", "cross-entropy", "wasserstein", "hinge", "relativistic-average-hinge", "relativistic-pairing"
+    ] = Field("logistic", description="adversarial loss: logistic = non-saturating logistic")
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="cross-entropy: the reals' target is 1 less this")
+    average_group: int = Field(4, ge=1, description="relativistic average: images a mean is taken over, at most")
     r1_gamma: float = Field(1.0, ge=0, description="R1 gamma (0 = off): gamma / 2 * sum over pixels of |dD/dx|^2")
-    r1_interval: int = Field(16, ge=1, description="steps between R1 phases")
+    r1_interval: int = Field(16, ge=1, description="steps between R1 penalties")
+    r2_gamma: float = Field(0.0, ge=0, description="R2 gamma (0 = off): as R1, on fakes")
+    r2_interval: int = Field(16, ge=1, description="steps between R2 penalties")
+    gp_weight: float = Field(0.0, ge=0, description="gradient penalty on interpolates (0 = off): (|dD/dx| - 1)^2")
+    gp_interval: int = Field(1, ge=1, description="steps between gradient penalties")
+    drift_weight: float = Field(0.0, ge=0, description="drift penalty (0 = off): D(x)^2 on reals")
+    drift_interval: int = Field(1, ge=1, description="steps between drift penalties")
     pl_weight: float = Field(2.0, ge=0, description="path length weight (0 = off)")
     pl_interval: int = Field(4, ge=1, description="steps between path length phases")
     mixing: float = Field(0.9, ge=0, le=1, description="share of fakes made with two styles")
+
+
+class GrowthConfig(_Frozen):
+    """Growing by resolution, for the families that grow. Lists have an entry a level, from `start` to the images' size."""
+
+    start: int | None = Field(
+        None, description="first resolution, a power of two from 4 up (none = full size throughout)"
+    )
+    images: tuple[float, ...] = Field(
+        (), description="length of each level in any unit (kimg, epochs): only ratios count (empty = equal)"
+    )
+    fade: float = Field(
+        0.0, ge=0, description="share of a level in which its resolution fades in; above 1 it never fades in wholly"
+    )
+    batch: tuple[int, ...] = Field((), description="images a step at each level (empty = train.batch)")
+    lr: tuple[float, ...] = Field((), description="learning rate at each level (empty = train.lr)")
+
+
+class BurnInConfig(_Frozen):
+    """Schedules at the start of a run: from these factors to the values of the other sections, along a cosine."""
+
+    share: float = Field(0.0, ge=0, le=1, description="share of the run that the burn-in takes (0 = none)")
+    lr_factor: float = Field(1.0, gt=0, description="learning rates start so many times higher")
+    beta2: float | None = Field(None, ge=0, lt=1, description="Adam's beta2 at the start (none = train.beta2)")
+    gamma_factor: float = Field(1.0, gt=0, description="R1 and R2 start so many times stronger")
+    ema_from_zero: bool = Field(False, description="whether the half-life of G_ema starts at 0")
 
 
 class TrainConfig(_Frozen):
@@ -101,6 +145,7 @@ class AugmentConfig(_Frozen):
     ramp_kimg: float | None = Field(
         None, gt=0, description="from p = 0 to 1 (ada) or to p (scheduled); none = min(500, total_kimg / 5)"
     )
+    ramp_shape: Literal["linear", "cosine"] = Field("linear", description="scheduled: how p rises")
     leave_out: tuple[str, ...] = Field((), description="lawful operations switched off all the same, by name")
 
 
@@ -140,39 +185,45 @@ class RunConfig(_Frozen):
     objective: ObjectiveConfig
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     train: TrainConfig
+    growth: GrowthConfig = Field(default_factory=GrowthConfig)
+    burn_in: BurnInConfig = Field(default_factory=BurnInConfig)
     health: HealthConfig = Field(default_factory=HealthConfig)
     transfer: TransferConfig = Field(default_factory=TransferConfig)
 
     @property
-    def spec(self) -> StyleGAN2Spec:
+    def spec(self) -> Any:
         """The networks' specification: the model's options and the data's shape."""
-        return StyleGAN2Spec(
-            **self.model.model_dump(),
-            resolution=self.data.resolution,
-            img_channels=self.data.channels,
-            num_classes=self.data.num_classes,
+        return parse_spec(
+            {
+                **self.model.model_dump(),
+                "resolution": self.data.resolution,
+                "img_channels": self.data.channels,
+                "num_classes": self.data.num_classes,
+            }
         )
 
 
-def _model_of(annotation: Any) -> type[BaseModel] | None:
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
+def _models_of(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a field's type names: several for a choice of families."""
+    candidates = (annotation, *get_args(annotation))
+    return [each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)]
 
 
 def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     """All dotted keys that a configuration of this kind has."""
-    keys = []
+    keys: dict[str, None] = {}
     for name, field in model.model_fields.items():
-        inner = _model_of(field.annotation)
-        keys += known_keys(inner, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
-    return keys
+        sections = _models_of(field.annotation)
+        inner = [key for section in sections for key in known_keys(section, f"{prefix}{name}.")]
+        keys.update(dict.fromkeys(inner if sections else [f"{prefix}{name}"]))
+    return list(keys)
 
 
 def did_you_mean(found: str, known: Sequence[str]) -> str:
     """The sentence for an unknown key: the nearest known one, or all of them."""
-    leaves = {key.rsplit(".", 1)[-1]: key for key in known}
+    leaves: dict[str, str] = {}
+    for key in known:
+        leaves.setdefault(key.rsplit(".", 1)[-1], key)
     close = difflib.get_close_matches(found, known, n=1) or [
         leaves[leaf] for leaf in difflib.get_close_matches(found.rsplit(".", 1)[-1], list(leaves), n=1)
     ]
@@ -229,7 +280,16 @@ def validate_config(values: Mapping[str, Any], *, source: str) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as problem:
         first = problem.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        where = [str(part) for part in first["loc"]]
+        if where[0] == "model" and len(where) > 1 and where[1] in FAMILIES:  # pydantic's own word on which family
+            family = where.pop(1)
+            if first["type"] == "extra_forbidden":
+                known = [f"model.{name}" for name in FAMILIES[family].options.model_fields]
+                raise ConfigError(
+                    f"{source}: {'.'.join(where)} is no option of the family {family}",
+                    remedy=did_you_mean(".".join(where), known),
+                ) from None
+        key = ".".join(where)
         if first["type"] == "extra_forbidden":
             remedy = did_you_mean(key, known_keys(RunConfig))
             raise ConfigError(f"{source}: unknown key {key}", remedy=remedy) from None

@@ -21,11 +21,13 @@ from stylescan.data.prepared import PreparedDataset
 from stylescan.errors import ConfigError
 from stylescan.evaluate.selection import SelectScorer
 from stylescan.generate.snapshot import Snapshot, load_snapshot
-from stylescan.presets import PRESETS, Machine, build_config, resolve_name
+from stylescan.presets import PRESETS, build_config, resolve_name
+from stylescan.recipes.common import Machine
 from stylescan.runtime import Team, pick_device
 from stylescan.train.init_source import load_source
 from stylescan.train.lawful import lawful_operations
 from stylescan.train.loop import Progress, Trainer, TrainResult
+from stylescan.train.losses import objective_remarks
 from stylescan.train.run_folder import RunFolder, read_log
 from stylescan.train.start import fingerprint, freeze_minutes, lead_measurement, lead_run, resumed_config
 from stylescan.train.step import check_config
@@ -95,7 +97,7 @@ def choose_config(
         check_config(stored, processes=devices)
         return stored
     data, machine = fingerprint(dataset), Machine(device.type, devices)
-    for remark in PRESETS[name].remarks(data):
+    for remark in PRESETS[name].remarks(data, machine):
         notice(remark)
 
     def build(length: float | None) -> RunConfig:
@@ -103,12 +105,18 @@ def choose_config(
         check_config(config, processes=devices)
         return config
 
+    def chosen(length: float | None) -> RunConfig:
+        config = build(length)
+        for remark in objective_remarks(config.objective, spectral_norm_D=config.model.spectral_norm != "none"):
+            notice(remark)
+        return config
+
     if source is not None:
         overrides, _ = settle_transfer(
             source, overrides, lambda chosen: build_config(name, data, kimg=kimg, machine=machine, overrides=chosen)
         )
     if minutes is None:
-        return build(kimg)
+        return chosen(kimg)
     config = freeze_minutes(
         minutes,
         build,
@@ -116,7 +124,7 @@ def choose_config(
         score_seconds=lambda config: _score_seconds(dataset, config),
     )
     notice(f"{minutes:g} minutes: fixed at {config.train.total_kimg:g} kimg, by steps timed on this machine")
-    return config
+    return chosen(config.train.total_kimg)
 
 
 def tell_transfer(source: InitSource | None, config: RunConfig, *, notice: Notice = silent) -> TransferPlan | None:

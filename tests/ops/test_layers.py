@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from stylescan.ops.layers import Conv2d, FromImage, Linear, minibatch_group, minibatch_std, normalise_second_moment
+from stylescan.ops.layers import (
+    Conv2d,
+    FromImage,
+    Linear,
+    minibatch_group,
+    minibatch_std,
+    normalise_second_moment,
+    without_equalised_lr,
+)
 from stylescan.ops.resample import fir_filter, upfirdn_plain
 
 
@@ -71,3 +81,47 @@ def test_from_image_is_a_1x1_convolution_that_answers_channels_last(channels: in
     y = F.conv2d(x, layer.weight[:, :, None, None] / math.sqrt(channels), layer.bias)
     torch.testing.assert_close(layer(x), F.leaky_relu(y, 0.2) * math.sqrt(2))
     assert layer(x).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda equalised: Linear(12, 7, bias_init=0.5, lr_multiplier=0.01, activation="lrelu", equalised=equalised),
+        lambda equalised: Conv2d(12, 7, 3, fir=fir_filter(), down=True, gain=0.7, equalised=equalised),
+        lambda equalised: FromImage(12, 7, equalised=equalised),
+    ],
+    ids=["Linear", "Conv2d", "FromImage"],
+)
+def test_without_equalised_lr_the_same_seed_is_the_same_function_at_its_true_scale(make: Callable) -> None:
+    layers = []
+    for equalised in (True, False):
+        torch.manual_seed(4)
+        layers.append(make(equalised))
+    stored, true = layers
+    true.bias.data.add_(0.1)
+    stored.bias.data.add_(0.1 / stored.bias_gain)
+    x = torch.randn(2, 12) if isinstance(true, Linear) else torch.randn(2, 12, 8, 8)
+    torch.testing.assert_close(true(x), stored(x), rtol=1e-5, atol=1e-5)
+    assert (true.weight_gain, true.bias_gain) == (1.0, 1.0)
+    torch.testing.assert_close(true.weight, stored.weight * stored.weight_gain)
+
+
+def test_without_equalised_lr_reaches_every_layer_of_a_net() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(Linear(8, 8, lr_multiplier=0.01), nn.Sequential(Linear(8, 4, activation="lrelu")))
+    x = torch.randn(3, 8)
+    before = net(x)
+    without_equalised_lr(net)
+    torch.testing.assert_close(net(x), before)
+    assert [m.weight_gain for m in net.modules() if isinstance(m, Linear)] == [1.0, 1.0]
+
+
+def test_filter_of_two_taps_halves_like_a_convolution_of_means() -> None:
+    torch.manual_seed(1)
+    box = fir_filter((1.0, 1.0))
+    layer = Conv2d(3, 5, 1, fir=box, down=True, bias=False, activation="linear")
+    x = torch.randn(2, 3, 8, 8)
+    expected = F.conv2d(F.avg_pool2d(x, 2), layer.weight * layer.weight_gain)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
+    three = Conv2d(3, 5, 3, fir=box, down=True)
+    assert three(x).shape == (2, 5, 4, 4)

@@ -39,12 +39,13 @@ def presets(name: str | None = None, /, *, data: Path | None = None, device: str
 def _numbers(name: str, data: Path, device: str, devices: int) -> None:
     from stylescan.config import config_yaml
     from stylescan.data.prepared import PreparedDataset
-    from stylescan.presets import PRESETS, Machine, build_config
+    from stylescan.presets import PRESETS, build_config
+    from stylescan.recipes.common import Machine
     from stylescan.runtime import pick_device
     from stylescan.train.start import fingerprint
 
     found = fingerprint(PreparedDataset.open(data))
     kind = device if device in ("cpu", "cuda") else pick_device(device).type  # numbers for a GPU need none here
     say(config_yaml(build_config(name, found, machine=Machine(kind, devices))).rstrip())
-    for remark in PRESETS[name].remarks(found):
+    for remark in PRESETS[name].remarks(found, Machine(kind, devices)):
         say(f"# {remark}")

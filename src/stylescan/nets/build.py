@@ -4,29 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ValidationError
 
 from stylescan.errors import ConfigError
+from stylescan.nets.dcgan import DCGANDiscriminator, DCGANGenerator, DCGANOptions, DCGANSpec
 from stylescan.nets.protocols import Discriminator, Generator
+from stylescan.nets.r3gan import R3GANDiscriminator, R3GANGenerator, R3GANOptions, R3GANSpec
+from stylescan.nets.stylegan import StyleGANGenerator, StyleGANOptions, StyleGANSpec
 from stylescan.nets.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator, StyleGAN2Options, StyleGAN2Spec
+from stylescan.nets.stylegan2_lite import (
+    StyleGAN2LiteDiscriminator,
+    StyleGAN2LiteGenerator,
+    StyleGAN2LiteOptions,
+    StyleGAN2LiteSpec,
+)
+from stylescan.nets.stylegan_discriminator import StyleGANDiscriminator
+from stylescan.ops.spectral import apply_spectral_norm
 from stylescan.randomness import derive_seed
 
 
 @dataclass(frozen=True)
 class Family:
-    """A family's specification and its two networks."""
+    """A family's specification and its two networks.
+
+    grows: 'levels' from resolution to resolution, 'fade' its last resolution alone, or 'no'.
+    """
 
     options: type[BaseModel]
     spec: type[BaseModel]
     generator: Callable[[Any], Generator]
     discriminator: Callable[[Any], Discriminator]
+    grows: Literal["no", "fade", "levels"] = "no"
 
 
 FAMILIES: dict[str, Family] = {
     "stylegan2": Family(StyleGAN2Options, StyleGAN2Spec, StyleGAN2Generator, StyleGAN2Discriminator),
+    "stylegan": Family(StyleGANOptions, StyleGANSpec, StyleGANGenerator, StyleGANDiscriminator, grows="levels"),
+    "stylegan2-lite": Family(
+        StyleGAN2LiteOptions, StyleGAN2LiteSpec, StyleGAN2LiteGenerator, StyleGAN2LiteDiscriminator, grows="fade"
+    ),
+    "r3gan": Family(R3GANOptions, R3GANSpec, R3GANGenerator, R3GANDiscriminator),
+    "dcgan": Family(DCGANOptions, DCGANSpec, DCGANGenerator, DCGANDiscriminator),
 }
 
 
@@ -54,20 +75,27 @@ def parse_spec(values: Mapping[str, Any]) -> Any:
         ) from None
 
 
-def _seeded(make: Callable[[Any], Any], spec: Any, seed: int, stream: str) -> Any:
+def _seeded(make: Callable[[Any], Any], spec: Any, seed: int, stream: str, *, normalise: bool) -> Any:
     # fork_rng: building a net must not move the caller's random numbers, nor depend on them
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, stream))
-        return make(spec).to(memory_format=torch.channels_last)
+        net = make(spec).to(memory_format=torch.channels_last)
+        if normalise:
+            apply_spectral_norm(net)
+        return net
 
 
 def build_generator(spec: Any, *, seed: int = 0) -> Generator:
     """A freshly initialised generator, channels-last; equal seeds give equal weights."""
-    net: Generator = _seeded(family_of(spec.family).generator, spec, seed, "init_G")
+    net: Generator = _seeded(
+        family_of(spec.family).generator, spec, seed, "init_G", normalise=spec.spectral_norm == "both"
+    )
     return net
 
 
 def build_discriminator(spec: Any, *, seed: int = 0) -> Discriminator:
     """A freshly initialised discriminator, channels-last; equal seeds give equal weights."""
-    net: Discriminator = _seeded(family_of(spec.family).discriminator, spec, seed, "init_D")
+    net: Discriminator = _seeded(
+        family_of(spec.family).discriminator, spec, seed, "init_D", normalise=spec.spectral_norm != "none"
+    )
     return net

@@ -15,6 +15,15 @@ MAPPING_LR_MULTIPLIER = 0.01
 W_AVG_BETA = 0.995
 
 
+def check_classes(c: Tensor | None, num_classes: int) -> None:
+    """ConfigError where classes are missing, or given to a model without them."""
+    if (c is None) != (num_classes == 0):
+        raise ConfigError(
+            f"this model has {num_classes} classes and was called {'without' if c is None else 'with'} a class",
+            remedy="Give a class to conditional models only.",
+        )
+
+
 class MappingNetwork(nn.Module):
     """z [N, z_dim] and c [N, num_classes] to ws [N, num_ws, w_dim].
 
@@ -40,11 +49,7 @@ class MappingNetwork(nn.Module):
 
         Raises ConfigError where classes are missing or given to a model without them.
         """
-        if (c is None) != (self.num_classes == 0):
-            raise ConfigError(
-                f"this model has {self.num_classes} classes and was called {'without' if c is None else 'with'} a class",
-                remedy="Give a class to conditional models only.",
-            )
+        check_classes(c, self.num_classes)
         x = normalise_second_moment(z)
         if self.embed is not None and c is not None:
             x = torch.cat([x, normalise_second_moment(self.embed(c))], dim=1)

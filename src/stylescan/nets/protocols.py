@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,22 @@ from torch import Tensor, nn
 from stylescan.errors import ConfigError
 
 Noise = Literal["random", "const", "none"] | Sequence[Tensor]
+
+
+class Stage(NamedTuple):
+    """How far a growing pair of networks has come: the same for G, D and the reals.
+
+    depth: resolutions grown above 4 px, 4 * 2 ** depth pixels a side; alpha: share of the newest resolution, from 0 (the
+    level below, enlarged) to 1.
+    """
+
+    depth: int
+    alpha: float = 1.0
+
+    @property
+    def resolution(self) -> int:
+        """Side of the images in pixels."""
+        return int(4 * 2**self.depth)
 
 
 class NetSpec(Protocol):
@@ -52,16 +68,22 @@ class Synthesis(Protocol):
 
     noise_shapes: tuple[tuple[int, int], ...]
 
-    def __call__(self, ws: Tensor, *, noise: Noise = "random", rng: torch.Generator | None = None) -> Tensor:
+    def __call__(
+        self, ws: Tensor, *, noise: Noise = "random", rng: torch.Generator | None = None, stage: Stage | None = None
+    ) -> Tensor:
         """ws: [N, num_ws, w_dim]; noise: drawn from `rng`, the net's constant maps, none, or given maps [N, 1, H, W].
 
-        Returns images [N, C, H, W], nominally in [-1, 1].
+        stage: of growing families alone; their images then have its resolution. Left out, they have come as far as they
+        were trained, and images are enlarged to the full resolution. Returns images [N, C, H, W], nominally in [-1, 1].
         """
         ...
 
 
 class Generator(nn.Module):
-    """Base of the families' generators: the shared call, image = synthesis(mapping(z, c))."""
+    """Base of the families' generators: the shared call, image = synthesis(mapping(z, c)).
+
+    num_ws: styles an image takes, 1 for families without styles by layer.
+    """
 
     spec: NetSpec
     num_ws: int
@@ -81,16 +103,24 @@ class Generator(nn.Module):
         ws = self.mapping(z, c, psi=psi, cutoff=cutoff)  # [N, num_ws, w_dim]
         return self.synthesis(ws, noise=noise, rng=rng)  # [N, C, H, W]
 
+    def styles_at(self, stage: Stage | None) -> int:
+        """How many of the styles an image takes at `stage`: all, but in families that grow."""
+        return self.num_ws
+
 
 class Discriminator(nn.Module):
     """Base of the families' discriminators: images [N, C, H, W] and classes to scores [N].
 
     `group` in the call: images a group for statistics over the batch; images i, i + N/group, ... belong together.
-    `mbstd_group`: the largest group it takes by itself, 1 for families without such statistics.
+    `stage` in the call: of growing families alone, which then take images of its resolution; left out, they take images of
+    the full resolution and reduce them to what they were trained on.
+    `mbstd_group`: the largest group it takes by itself, 1 for families without such statistics. `whole_batch`: whether
+    one image's score depends on all others of the pass (batch normalisation), so that reals and fakes must not share it.
     """
 
     spec: NetSpec
     mbstd_group: int = 1
+    whole_batch: bool = False
 
 
 def one_hot(labels: Iterable[int], num_classes: int) -> Tensor | None:

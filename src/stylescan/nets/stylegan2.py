@@ -7,31 +7,37 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from stylescan.errors import ConfigError
 from stylescan.nets.mapping import MappingNetwork
-from stylescan.nets.protocols import Discriminator, Generator, Noise
-from stylescan.ops.layers import LRELU_GAIN, LRELU_SLOPE, Conv2d, FromImage, Linear, minibatch_std
+from stylescan.nets.options import DataShape, NetOptions
+from stylescan.nets.protocols import Discriminator, Generator, Noise, Stage
+from stylescan.ops.attention import SelfAttention
+from stylescan.ops.layers import (
+    LRELU_GAIN,
+    LRELU_SLOPE,
+    Conv2d,
+    EqualisedLayer,
+    FromImage,
+    Linear,
+    minibatch_std,
+    without_equalised_lr,
+)
 from stylescan.ops.modulated_conv import demodulation, modulated_conv2d, modulated_to_image
 from stylescan.ops.resample import fir_filter, upsample2
 
-
-def _power_of_two(value: int) -> int:
-    if value < 16 or value & (value - 1):
-        raise ValueError(f"resolution must be a power of two from 16 up, found {value}")
-    return value
+# [1, 2, 1] after doubling by repetition, as in StyleGAN, is [1, 3, 3, 1] after doubling by zeros: two names of one blur
+BLUR_TAPS = {"1331": (1.0, 3.0, 3.0, 1.0), "121": (1.0, 3.0, 3.0, 1.0), "none": (1.0, 1.0)}
 
 
-class StyleGAN2Options(BaseModel):
+class StyleGAN2Options(NetOptions):
     """What a user or preset chooses; the data give the rest."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     family: Literal["stylegan2"] = "stylegan2"
     z_dim: int = Field(512, ge=1, le=16384, description="size of the input latent z")
@@ -40,40 +46,67 @@ class StyleGAN2Options(BaseModel):
     channel_base: int = Field(16384, ge=16, description="channels at a resolution: channel_base / resolution ...")
     channel_max: int = Field(512, ge=1, le=16384, description="... but never more than this")
     mbstd_group: int = Field(4, ge=1, description="images a group in the minibatch standard deviation")
+    equalised_lr: bool = Field(True, description="store weights at unit scale, so that all layers learn alike")
+    blur: Literal["1331", "121", "none"] = Field(
+        "1331", description="filter of doubling and halving: [1,3,3,1], the same in StyleGAN's terms, or none"
+    )
 
 
-class StyleGAN2Spec(StyleGAN2Options):
+class StyleGAN2Spec(DataShape, StyleGAN2Options):
     """Everything that fixes the networks: the options and the shape of the data."""
 
-    resolution: Annotated[int, AfterValidator(_power_of_two)]
-    img_channels: int = Field(ge=1)
-    num_classes: int = Field(0, ge=0)
+    @model_validator(mode="after")
+    def _attention_fits(self) -> StyleGAN2Spec:
+        above = [side for side in self.attention if side > self.resolution]
+        if above:
+            raise ValueError(f"attention at {above[0]} px, but the images have {self.resolution}")
+        return self
 
     def width(self, resolution: int) -> int:
         """Channels at `resolution`."""
         return max(1, min(self.channel_base // resolution, self.channel_max))
 
     @property
-    def resolutions(self) -> list[int]:
-        """4, 8, ... up to the image's side."""
-        return [2**k for k in range(2, int(math.log2(self.resolution)) + 1)]
+    def fir(self) -> Tensor:
+        """The filter of doubling and halving, [K, K]."""
+        return fir_filter(BLUR_TAPS[self.blur])
+
+
+def attention_blocks(spec: StyleGAN2Spec) -> nn.ModuleDict:
+    """Self-attention by resolution, "r16" and so on."""
+    return nn.ModuleDict({f"r{side}": SelfAttention(spec.width(side)) for side in spec.attention})
 
 
 class SynthesisLayer(nn.Module):
-    """Modulated 3x3 convolution, noise, bias, leaky ReLU: [N, in, H, W] to [N, out, H or 2H, W or 2W]."""
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU: [N, in, H, W] to [N, out, H or 2H, W or 2W].
+
+    Demodulation divides by the weight's own scale, so its gain and its spectral norm are without effect: not an
+    `EqualisedLayer`. fir: [K, K], K even. `equalised`: the scale at which the weight is stored.
+    """
 
     fir: Tensor
     noise_const: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, *, w_dim: int, resolution: int, up: bool) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        w_dim: int,
+        resolution: int,
+        up: bool,
+        fir: Tensor,
+        equalised: bool = True,
+    ) -> None:
         super().__init__()
         self.up = up
-        self.affine = Linear(w_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.affine = Linear(w_dim, in_channels, bias_init=1.0, equalised=equalised)
+        scale = 1.0 if equalised else 1 / math.sqrt(9 * in_channels)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3) * scale)
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise_strength = nn.Parameter(torch.zeros([]))
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
-        self.register_buffer("fir", fir_filter(), persistent=False)
+        self.register_buffer("fir", fir.clone(), persistent=False)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         """w: [N, w_dim]; noise: [N or 1, 1, H', W'] or None."""
@@ -86,18 +119,19 @@ class SynthesisLayer(nn.Module):
         return F.leaky_relu_(x, LRELU_SLOPE)
 
 
-class ToImage(nn.Module):
+class ToImage(EqualisedLayer):
     """Modulated 1x1 convolution to the image's channels, without demodulation: [N, in, H, W] to [N, C, H, W]."""
 
     def __init__(self, in_channels: int, img_channels: int, *, w_dim: int) -> None:
         super().__init__()
         self.affine = Linear(w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(img_channels, in_channels))
-        self.bias = nn.Parameter(torch.zeros(img_channels))
-        self.gain = 1 / math.sqrt(in_channels)
+        self.bias: nn.Parameter = nn.Parameter(torch.zeros(img_channels))
+        self.weight_gain = 1 / math.sqrt(in_channels)
+        self.bias_gain = 1.0
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        return modulated_to_image(x, self.weight * self.gain, self.affine(w)) + self.bias[None, :, None, None]
+        return modulated_to_image(x, self.weight * self.weight_gain, self.affine(w)) + self.bias[None, :, None, None]
 
 
 class SynthesisNetwork(nn.Module):
@@ -114,16 +148,20 @@ class SynthesisNetwork(nn.Module):
         before = spec.width(4)
         for r in spec.resolutions:
             width = spec.width(r)
-            if r > 4:
-                layers.append(SynthesisLayer(before, width, w_dim=spec.w_dim, resolution=r, up=True))
-            layers.append(SynthesisLayer(width, width, w_dim=spec.w_dim, resolution=r, up=False))
+            for a, up in ((before, True), (width, False)) if r > 4 else ((width, False),):
+                layers.append(
+                    SynthesisLayer(
+                        a, width, w_dim=spec.w_dim, resolution=r, up=up, fir=spec.fir, equalised=spec.equalised_lr
+                    )
+                )
             to_images.append(ToImage(width, spec.img_channels, w_dim=spec.w_dim))
             before = width
         self.layers = nn.ModuleList(layers)
         self.to_images = nn.ModuleList(to_images)
         sides = [layer.noise_const.shape[0] for layer in layers]
         self.noise_shapes = tuple((side, side) for side in sides)
-        self.register_buffer("fir", fir_filter(), persistent=False)
+        self.register_buffer("fir", spec.fir, persistent=False)
+        self.attention = attention_blocks(spec)
 
     def noise_maps(self, n: int, noise: Noise, rng: torch.Generator | None) -> list[Tensor | None]:
         """One map a layer, or None. Random maps are drawn on the CPU, so that a seed means the same on every device."""
@@ -143,7 +181,10 @@ class SynthesisNetwork(nn.Module):
             )
         return list(noise)
 
-    def forward(self, ws: Tensor, *, noise: Noise = "random", rng: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, ws: Tensor, *, noise: Noise = "random", rng: torch.Generator | None = None, stage: Stage | None = None
+    ) -> Tensor:
+        """noise: see `noise_maps`; stage: without meaning here."""
         n = ws.shape[0]
         maps = self.noise_maps(n, noise, rng)
         x = self.const[None].expand(n, -1, -1, -1).contiguous(memory_format=torch.channels_last)
@@ -153,6 +194,8 @@ class SynthesisNetwork(nn.Module):
             for _ in range(1 if block == 0 else 2):
                 x = self.layers[layer](x, ws[:, layer], maps[layer])  # [N, width, r, r]
                 layer += 1
+            if (key := f"r{x.shape[2]}") in self.attention:
+                x = self.attention[key](x)
             # a block's image shares its style with the next block's first convolution
             part = to_image(x, ws[:, layer])  # [N, C, r, r]
             image = part if image is None else upsample2(image, self.fir) + part
@@ -178,6 +221,8 @@ class StyleGAN2Generator(Generator):
             num_ws=self.num_ws,
             layers=spec.mapping_layers,
         )
+        if not spec.equalised_lr:
+            without_equalised_lr(self)  # where it is folded already, nothing is left to fold
 
 
 class ResidualBlock(nn.Module):
@@ -203,7 +248,7 @@ class StyleGAN2Discriminator(Discriminator):
         super().__init__()
         self.spec = spec
         self.mbstd_group = spec.mbstd_group
-        fir = fir_filter()
+        fir = spec.fir
         widths = [spec.width(r) for r in reversed(spec.resolutions)]  # from the image's side down to 4
         self.from_image = FromImage(spec.img_channels, widths[0])
         self.blocks = nn.ModuleList(ResidualBlock(a, b, fir) for a, b in pairwise(widths))
@@ -212,10 +257,18 @@ class StyleGAN2Discriminator(Discriminator):
         self.dense = Linear(last * 16, last, activation="lrelu")
         self.out = Linear(last, 1)
         self.embed = Linear(spec.num_classes, last, bias=False) if spec.num_classes else None
+        self.attention = attention_blocks(spec)
+        if not spec.equalised_lr:
+            without_equalised_lr(self)
 
-    def forward(self, x: Tensor, c: Tensor | None = None, *, group: int | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, c: Tensor | None = None, *, group: int | None = None, stage: Stage | None = None
+    ) -> Tensor:
+        """group: images a group of the minibatch statistics; stage: without meaning here."""
         x = self.from_image(x)  # [N, width, R, R]
         for block in self.blocks:
+            if (key := f"r{x.shape[2]}") in self.attention:
+                x = self.attention[key](x)
             x = block(x)
         x = minibatch_std(x, limit=group or self.mbstd_group)  # [N, width + 1, 4, 4]
         h = self.dense(self.conv(x).flatten(1))  # [N, width]

@@ -20,11 +20,36 @@ LRELU_GAIN = math.sqrt(2.0)  # keeps the second moment of a standard normal inpu
 Activation = Literal["linear", "lrelu"]
 
 
-class Linear(nn.Module):
+class EqualisedLayer(nn.Module):
+    """A layer that stores `weight` and `bias` at unit scale and acts with weight * weight_gain and bias * bias_gain."""
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    weight_gain: float
+    bias_gain: float
+
+    @torch.no_grad()
+    def fold_gains(self) -> None:
+        """Store weight and bias as they act, gains 1: the same function, but the optimiser sees its true scale."""
+        self.weight.mul_(self.weight_gain)
+        if self.bias is not None:
+            self.bias.mul_(self.bias_gain)
+        self.weight_gain = self.bias_gain = 1.0
+
+
+def without_equalised_lr(net: nn.Module) -> None:
+    """Fold the gains of all layers of `net`, learning-rate multipliers included."""
+    for module in net.modules():
+        if isinstance(module, EqualisedLayer):
+            module.fold_gains()
+
+
+class Linear(EqualisedLayer):
     """Fully connected layer with equalised learning rate.
 
     Parameters: in_features, out_features; bias_init: initial bias; lr_multiplier: learning rate relative to the other
-    layers (the mapping network uses .01); activation: 'linear' or 'lrelu' (slope .2, gain sqrt 2).
+    layers (the mapping network uses .01); activation: 'linear' or 'lrelu' (slope .2, gain sqrt 2); equalised: False
+    starts as the same function, stored at its true scale (He et al. 2015) and without the multiplier.
     """
 
     def __init__(
@@ -36,6 +61,7 @@ class Linear(nn.Module):
         bias_init: float = 0.0,
         lr_multiplier: float = 1.0,
         activation: Activation = "linear",
+        equalised: bool = True,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
@@ -44,6 +70,8 @@ class Linear(nn.Module):
         gain = LRELU_GAIN if activation == "lrelu" else 1.0
         self.weight_gain = gain * lr_multiplier / math.sqrt(in_features)
         self.bias_gain = gain * lr_multiplier
+        if not equalised:
+            self.fold_gains()
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight * self.weight_gain
@@ -52,10 +80,11 @@ class Linear(nn.Module):
         return F.leaky_relu_(x, LRELU_SLOPE) if self.activation == "lrelu" else x
 
 
-class Conv2d(nn.Module):
+class Conv2d(EqualisedLayer):
     """k x k convolution with equalised learning rate, bias and activation inside, optionally halving the image.
 
     `down` filters first and then strides (3x3), or filters and decimates before a 1x1. `gain` scales the output.
+    `fir`: [K, K], K even. `equalised`: as for `Linear`.
     Input [N, in, H, W], output [N, out, H, W] or half the side.
     """
 
@@ -72,6 +101,7 @@ class Conv2d(nn.Module):
         down: bool = False,
         activation: Activation = "lrelu",
         gain: float = 1.0,
+        equalised: bool = True,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
@@ -82,36 +112,41 @@ class Conv2d(nn.Module):
         gain = gain * (LRELU_GAIN if activation == "lrelu" else 1.0)
         self.weight_gain = gain / math.sqrt(in_channels * kernel**2)
         self.bias_gain = gain
+        if not equalised:
+            self.fold_gains()
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = self.weight.shape[2]
-        weight = self.weight * self.weight_gain
+        weight = self.weight * self.weight_gain  # read once: under spectral norm, reading it is a power iteration
+        kernel = weight.shape[2]
         bias = None if self.bias is None else self.bias * self.bias_gain
         stride, padding = 1, kernel // 2
         if self.down and kernel == 1:
             x = downsample2(x, self.fir)
         elif self.down:
-            x, stride, padding = blur(x, self.fir, padding=2), 2, 0  # [N, in, H + 1, W + 1]
+            x, stride, padding = blur(x, self.fir, padding=self.fir.shape[0] // 2), 2, 0  # [N, in, H + 1, W + 1]
         x = F.conv2d(x, weight, bias, stride=stride, padding=padding)
         return F.leaky_relu_(x, LRELU_SLOPE) if self.activation == "lrelu" else x
 
 
-class FromImage(nn.Module):
+class FromImage(EqualisedLayer):
     """1x1 convolution, bias and leaky ReLU from the image's channels: [N, C, H, W] to [N, out, H, W], channels-last.
 
     A matrix product over pixels: the layout of an image with one channel is ambiguous, so a convolution would answer in
     rows of planes, and every layer behind it would first copy.
     """
 
-    def __init__(self, img_channels: int, out_channels: int) -> None:
+    def __init__(self, img_channels: int, out_channels: int, *, equalised: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, img_channels))
-        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.bias: nn.Parameter = nn.Parameter(torch.zeros(out_channels))
         self.weight_gain = LRELU_GAIN / math.sqrt(img_channels)
+        self.bias_gain = LRELU_GAIN
+        if not equalised:
+            self.fold_gains()
 
     def forward(self, x: Tensor) -> Tensor:
         pixels = x.permute(0, 2, 3, 1)  # [N, H, W, C]
-        y = F.linear(pixels, self.weight * self.weight_gain, self.bias * LRELU_GAIN)
+        y = F.linear(pixels, self.weight * self.weight_gain, self.bias * self.bias_gain)
         return F.leaky_relu_(y, LRELU_SLOPE).permute(0, 3, 1, 2)
 
 

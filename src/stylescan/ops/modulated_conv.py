@@ -25,14 +25,14 @@ def demodulation(weight: Tensor, s: Tensor) -> Tensor:
 def modulated_conv2d(x: Tensor, weight: Tensor, s: Tensor, *, f: Tensor | None = None) -> Tensor:
     """Convolve `x * s` with shared weights; *without* the demodulation factor, which the caller folds in later.
 
-    x: [N, C_in, H, W]; weight: [C_out, C_in, 3, 3]; s: [N, C_in]; f: with a filter [4, 4], the output has twice the
-    side (transposed convolution, then low-pass). Returns [N, C_out, H or 2H, W or 2W].
+    x: [N, C_in, H, W]; weight: [C_out, C_in, 3, 3]; s: [N, C_in]; f: with a filter [K, K], K even, the output has
+    twice the side (transposed convolution, then low-pass). Returns [N, C_out, H or 2H, W or 2W].
     """
     x = x * s[:, :, None, None]
     if f is None:
         return F.conv2d(x, weight, padding=weight.shape[2] // 2)
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, C_out, 2H + 1, 2W + 1]
-    return blur(x, f, padding=1, gain=4.0)
+    return blur(x, f, padding=f.shape[0] // 2 - 1, gain=4.0)
 
 
 def modulated_conv2d_plain(

@@ -7,6 +7,7 @@ training images by heart; p is moved by small equal steps so that r_t stays at i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +16,8 @@ from torch import Tensor
 from stylescan.config import AugmentConfig, RunConfig
 from stylescan.errors import ConfigError
 from stylescan.train.lawful import lawful_operations
+from stylescan.train.losses import ZERO_FIXING_LOSSES
 
-# Losses that pull D's scores of reals and fakes to the two sides of zero, so that their sign says something. Wasserstein
-# and relativistic losses leave the sum of a constant and D free.
-ZERO_FIXING_LOSSES = frozenset({"logistic", "hinge", "cross-entropy"})
 MOST_RAMP_KIMG = 500.0
 
 
@@ -28,8 +27,9 @@ def ramp_kimg(config: AugmentConfig, total_kimg: float) -> float:
 
 
 def scheduled_p(config: AugmentConfig, nimg: int, total_kimg: float) -> float:
-    """p after `nimg` images: linear from 0 to `config.p` within the ramp, then constant."""
-    return config.p * min(nimg / (ramp_kimg(config, total_kimg) * 1000), 1.0)
+    """p after `nimg` images: from 0 to `config.p` within the ramp, along a line or half a cosine, then constant."""
+    share = min(nimg / (ramp_kimg(config, total_kimg) * 1000), 1.0)
+    return config.p * ((1 - math.cos(math.pi * share)) / 2 if config.ramp_shape == "cosine" else share)
 
 
 def adjust(p: float, mean_sign: float, config: AugmentConfig, nimg_since_last: int, total_kimg: float) -> float:

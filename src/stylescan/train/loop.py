@@ -20,6 +20,7 @@ from stylescan.train.guard import Guard, RollBack
 from stylescan.train.health import Finding, stop_error
 from stylescan.train.record import Recorder
 from stylescan.train.run_folder import RunFolder, config_hash
+from stylescan.train.schedule import Level, level_at
 from stylescan.train.signals import stop_on_signals
 from stylescan.train.state import TrainState, build_state
 from stylescan.train.step import StepStats, build_setup, train_step
@@ -128,6 +129,7 @@ class Trainer:
         self.record.begin(self.transfer)
         self._picture(lambda: self.record.reals(self.setup.reader.indices))
         self._picture(lambda: self.record.grid(self.state))
+        self._begin_level(self.setup.levels[0])
 
     def _take_source(self) -> None:
         """Start from the model that the configuration names; without it the run would quietly be another one."""
@@ -190,13 +192,28 @@ class Trainer:
             self._log(clock.since_last(self.state.nimg))
         if log or score or save:
             self.guard.check_weights(self.state)
-        if self._due(before, train.grid_kimg):
+        level = level_at(self.setup.levels, self.state.nimg)
+        grown = level.first > before and self.state.nimg < self.total_nimg
+        if grown or self._due(before, train.grid_kimg):
             self._picture(lambda: self.record.grid(self.state))
+        if grown:
+            self._begin_level(level)
         improved = score and self._score()
         if score:
             self.guard.check_fakes(self.state, self.latest.get("kid"))
         if improved or save:
             self._save()
+
+    def _begin_level(self, level: Level) -> None:
+        """Say and log that a growing run goes on at another resolution."""
+        stage = level.stage(level.first)
+        if stage is None or len(self.setup.levels) == 1:
+            return
+        self.notice(
+            f"{level.first / 1000:g} kimg: {stage.resolution} px, batch {level.batch}, learning rate {level.lr:g}"
+        )
+        if self.team.leader:
+            self.record.line(self.state, {"event": "level", "resolution": stage.resolution, "batch": level.batch})
 
     def _picture(self, draw: Callable[[], None]) -> None:
         """The leader draws; a picture that cannot be written is no reason to stop."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import torch
 from stylescan.config import RunConfig
 from stylescan.data.prepared import PreparedDataset
 from stylescan.runtime import Team, peak_memory_mb
+from stylescan.train.schedule import shares
 from stylescan.train.state import build_state
 from stylescan.train.step import StepStats, build_setup, train_step
 
@@ -43,14 +45,15 @@ def measure_cost(
     """Time `steps` real steps after a few to warm up; the networks are thrown away, so the run itself starts fresh.
 
     Nets too large for the machine are timed over fewer steps, at least one, within about `limit_s` seconds. The first
-    timed step holds every lazy phase, so that such a figure errs to the slow side. The processes of a `team` call this
+    timed step holds every lazy phase, so that such a figure errs to the slow side. The levels of a growing run are timed
+    one by one, and count by their share of its images. The processes of a `team` call this
     together, and step together.
     """
     # a rest of G at the start must not pass for the whole run's pace
     config = config.model_copy(update={"transfer": config.transfer.model_copy(update={"d_alone": 0.0})})
     setup = build_setup(config, dataset, dataset.indices("train"), team=team)
     state = build_state(config, setup.phases, device=device)
-    stats = StepStats()
+    stats, n = StepStats(), len(setup.levels)
 
     def timed(most: int, seconds: float) -> tuple[int, float]:
         started, done, spent = time.perf_counter(), 0, 0.0
@@ -63,10 +66,17 @@ def measure_cost(
             enough = setup.team.any(spent >= seconds, device)
         return done, spent
 
-    timed(WARM_UP_STEPS, limit_s / 6)
-    done, seconds = timed(steps, limit_s)
+    total = math.ceil(config.train.total_kimg * 1000)
+    all_steps, seconds_per_image = 0, 0.0
+    for level, share in zip(setup.levels, shares(setup.levels, total)):
+        # half-way, where a resolution may be fading in
+        state.nimg = level.first + int(share * total / 2)
+        timed(max(WARM_UP_STEPS // n, 1), limit_s / 6 / n)
+        done, seconds = timed(max(steps // n, 1), limit_s / n)
+        all_steps += done
+        seconds_per_image += share * seconds / (done * level.batch)
     count = [sum(p.numel() for p in net.parameters()) for net in (state.G, state.D)]
-    return Cost(count[0], count[1], seconds / (done * config.train.batch), done, peak_memory_mb())
+    return Cost(count[0], count[1], seconds_per_image, all_steps, peak_memory_mb())
 
 
 def _synchronise(device: torch.device) -> None:

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from stylescan.config import ObjectiveConfig
-from stylescan.nets.protocols import Discriminator, Generator
+from stylescan.nets.protocols import Discriminator, Generator, Stage
 from stylescan.ops.layers import minibatch_group
 from stylescan.runtime import Team
-from stylescan.train.losses import LOSSES, AdversarialLoss, path_length_penalty, r1_penalty
+from stylescan.train.losses import LOSSES, AdversarialLoss
+from stylescan.train.penalties import drift_penalty, gradient_penalty, path_length_penalty, r1_penalty, r2_penalty
 
 Net = Literal["G", "D"]
 Kind = Literal["fake", "real"]
@@ -32,7 +33,8 @@ class PhaseBatch:
     reals: [N, C, H, W] in [-1, 1]; c_real, c_fake: one-hot [N, K] or None; z: [N, z_dim]; z_mix, crossover: a second
     latent and, an image, the first layer that takes it (num_ws = no mixing); rng: the phase's own generator, for noise.
     team: the processes that share the global batch of team.size * N images; this is one's part of it. augment: what
-    becomes of the images ("fake" or "real") before D sees them.
+    becomes of the images ("fake" or "real") before D sees them. real_grad, fake_grad: whether a term differentiates D by
+    them. stage: of growing nets. gamma_factor: multiplies R1 and R2 at this moment.
     """
 
     G: Generator
@@ -49,6 +51,9 @@ class PhaseBatch:
     team: Team = field(default_factory=Team)
     augment: Callable[[Tensor, Kind], Tensor] = lambda images, kind: images
     real_grad: bool = False
+    fake_grad: bool = False
+    stage: Stage | None = None
+    gamma_factor: float = 1.0
     seen: dict[str, Tensor] = field(default_factory=dict)  # detached scores, for the log
 
     @cached_property
@@ -66,22 +71,32 @@ class PhaseBatch:
     def synthesise(self, ws: Tensor) -> Tensor:
         """Images [N, C, H, W] with fresh noise."""
         if self.team.size == 1:
-            return self.G.synthesis(ws, noise="random", rng=self.rng)
+            return self.G.synthesis(ws, noise="random", rng=self.rng, stage=self.stage)
         shapes = self.G.synthesis.noise_shapes
         sizes = [h * w for h, w in shapes]
         parts = torch.split(self.draw_normal((ws.shape[0], sum(sizes))).to(ws), sizes, dim=1)
         maps = [part.reshape(-1, 1, h, w) for part, (h, w) in zip(parts, shapes)]
-        return self.G.synthesis(ws, noise=maps)
+        return self.G.synthesis(ws, noise=maps, stage=self.stage)
+
+    def score(self, images: Tensor, c: Tensor | None, *, group: int | None = None) -> Tensor:
+        """D's scores [N] of images [N, C, H, W] as they are."""
+        scores: Tensor = self.D(images, c, group=group, stage=self.stage)
+        return scores
 
     def draw_normal(self, shape: Sequence[int]) -> Tensor:
         """Standard normal numbers of the phase's stream, shape [N, ...]: drawn for the global batch, on the CPU."""
         return self.team.rows(torch.randn(shape[0] * self.team.size, *shape[1:], generator=self.rng))
 
+    def draw_uniform(self, n: int) -> Tensor:
+        """Uniform numbers in [0, 1) of the phase's stream, [n]: drawn for the global batch, on the CPU."""
+        return self.team.rows(torch.rand(n * self.team.size, generator=self.rng))
+
     @cached_property
     def fake_images(self) -> Tensor:
-        """Fakes; without a graph where D learns."""
+        """Fakes; where D learns without a graph, or as the start of one where a term differentiates by them."""
         with torch.set_grad_enabled(self.net == "G"):
-            return self.synthesise(self.ws)
+            images = self.synthesise(self.ws)
+        return images.detach().requires_grad_() if self.fake_grad else images
 
     @cached_property
     def real_images(self) -> Tensor:
@@ -110,43 +125,46 @@ class PhaseBatch:
         if self.c_fake is not None and self.c_real is not None:
             c = torch.stack([self.c_fake, self.c_real], dim=1).flatten(0, 1)
         group = minibatch_group(len(self.reals), self.D.mbstd_group)
-        scores: Tensor = self.D(images, c, group=group)
+        scores = self.score(images, c, group=group)
         return scores[0::2], scores[1::2]
 
     @property
     def _pairs(self) -> bool:
-        # a penalty on reals differentiates D twice: that must not cost a second derivative of the fakes' pass too
-        return self.net == "D" and not self.real_grad and len(self.fake_images) == len(self.reals)
+        # a penalty on one kind differentiates D twice: that must not cost a second derivative of the other's pass too
+        penalised = self.real_grad or self.fake_grad
+        return self.net == "D" and not penalised and not self.D.whole_batch and len(self.fake_images) == len(self.reals)
 
     @cached_property
     def fake_scores(self) -> Tensor:
         """D's scores of the fakes [N]."""
-        scores: Tensor = self._paired_scores[0] if self._pairs else self.D(self.shown_fakes, self.c_fake)
+        scores: Tensor = self._paired_scores[0] if self._pairs else self.score(self.shown_fakes, self.c_fake)
         self.seen["fake"] = scores.detach()
         return scores
 
     @cached_property
     def real_scores(self) -> Tensor:
         """D's scores of the reals [N]."""
-        scores: Tensor = self._paired_scores[1] if self._pairs else self.D(self.shown_reals, self.c_real)
+        scores: Tensor = self._paired_scores[1] if self._pairs else self.score(self.shown_reals, self.c_real)
         self.seen["real"] = scores.detach()
         return scores
 
 
 @dataclass(frozen=True)
 class Term:
-    """A named part of a phase's loss. `real_grad`: it differentiates D by the real images."""
+    """A named part of a phase's loss. `real_grad`, `fake_grad`: it differentiates D by the real or fake images."""
 
     name: str
     value: Callable[[PhaseBatch], Tensor]
     real_grad: bool = False
+    fake_grad: bool = False
 
 
 @dataclass(frozen=True)
 class Phase:
     """One optimiser step of `net`, due every `interval` steps; its loss is gain * sum of terms, averaged over images.
 
-    `shrink`: the phase takes a batch / shrink (path length: 2).
+    `shrink`: the phase takes a batch / shrink (path length: 2). `fresh_reals`: it takes reals of its own, which D has
+    not just seen.
     """
 
     name: str
@@ -155,37 +173,62 @@ class Phase:
     gain: float
     terms: tuple[Term, ...]
     shrink: int = 1
+    fresh_reals: bool = False
 
     @property
     def real_grad(self) -> bool:
         """Whether any term needs the real images' gradient."""
         return any(term.real_grad for term in self.terms)
 
+    @property
+    def fake_grad(self) -> bool:
+        """Whether any term needs the fakes' gradient."""
+        return any(term.fake_grad for term in self.terms)
+
 
 def _adversarial(loss: AdversarialLoss, net: Net) -> Term:
     if net == "D":
         return Term("D_loss", lambda b: loss.d(b.real_scores, b.fake_scores))
-    return Term("G_loss", lambda b: loss.g(b.real_scores if loss.pairs else None, b.fake_scores))
+    return Term("G_loss", lambda b: loss.g(b.real_scores if loss.pairs else b.fake_scores, b.fake_scores))
+
+
+def _penalties_of_D(config: ObjectiveConfig) -> list[tuple[int, Term]]:
+    """(interval, term) of every penalty that is on."""
+    offered = (
+        (config.r1_gamma, config.r1_interval, Term("r1_penalty", partial(r1_penalty, gamma=config.r1_gamma), True)),
+        (
+            config.r2_gamma,
+            config.r2_interval,
+            Term("r2_penalty", partial(r2_penalty, gamma=config.r2_gamma), fake_grad=True),
+        ),
+        (config.gp_weight, config.gp_interval, Term("gp_penalty", partial(gradient_penalty, weight=config.gp_weight))),
+        (
+            config.drift_weight,
+            config.drift_interval,
+            Term("drift_penalty", partial(drift_penalty, weight=config.drift_weight)),
+        ),
+    )
+    return [(interval, term) for weight, interval, term in offered if weight > 0]
 
 
 def build_objective(config: ObjectiveConfig) -> tuple[Phase, ...]:
-    """Phases in the order in which a step runs them: G, path length, D, R1."""
-    loss = LOSSES[config.loss]
-    main: dict[Net, list[Term]] = {"G": [_adversarial(loss, "G")], "D": [_adversarial(loss, "D")]}
-    lazy: dict[Net, list[Phase]] = {"G": [], "D": []}
+    """Phases in the order in which a step runs them: G, path length, D, its lazy penalties.
+
+    Penalties of interval 1 join D's main phase; those of an equal longer interval share a phase.
+    """
+    loss = LOSSES[config.loss](config)
+    phases = [Phase("G_main", "G", 1, 1.0, (_adversarial(loss, "G"),), fresh_reals=loss.pairs)]
     if config.pl_weight > 0:
         term = Term("pl_penalty", partial(path_length_penalty, weight=config.pl_weight))
         # its batch is smaller, so it stays a phase of its own even at interval 1
-        lazy["G"].append(Phase("G_pl", "G", config.pl_interval, float(config.pl_interval), (term,), shrink=2))
-    if config.r1_gamma > 0:
-        term = Term("r1_penalty", partial(r1_penalty, gamma=config.r1_gamma), real_grad=True)
-        if config.r1_interval == 1:
-            main["D"].append(term)
-        else:
-            lazy["D"].append(Phase("D_r1", "D", config.r1_interval, float(config.r1_interval), (term,)))
-    phases: list[Phase] = []
-    for net in ("G", "D"):
-        phases += [Phase(f"{net}_main", net, 1, 1.0, tuple(main[net])), *lazy[net]]
+        phases.append(Phase("G_pl", "G", config.pl_interval, float(config.pl_interval), (term,), shrink=2))
+    penalties = _penalties_of_D(config)
+    every_step = [term for interval, term in penalties if interval == 1]
+    phases.append(Phase("D_main", "D", 1, 1.0, (_adversarial(loss, "D"), *every_step)))
+    for interval in sorted({interval for interval, _ in penalties} - {1}):
+        terms = tuple(term for each, term in penalties if each == interval)
+        name = "_".join(["D", *(term.name.removesuffix("_penalty") for term in terms)])
+        phases.append(Phase(name, "D", interval, float(interval), terms))
     return tuple(phases)
 
 

@@ -17,6 +17,7 @@ from stylescan.nets.protocols import Generator
 from stylescan.randomness import numpy_generator
 
 GRID_COLUMNS = 8
+ALL_PENALTIES = ("r1_penalty", "r2_penalty", "gp_penalty", "drift_penalty", "pl_penalty")
 
 
 def _grid_rows(num_classes: int) -> list[int]:
@@ -68,7 +69,7 @@ def save_curves(path: Path, log: list[dict[str, Any]]) -> None:
         panels = figure.subplots(3, 1, sharex=True)
         lines = [line for line in log if "G_loss" in line]
         groups = (
-            ("loss", ("G_loss", "D_loss", "r1_penalty", "pl_penalty")),
+            ("loss", ("G_loss", "D_loss", *(name for name in ALL_PENALTIES if any(name in line for line in lines)))),
             ("D's score", ("score_real", "score_fake")),
         )
         for panel, (label, names) in zip(panels, groups):

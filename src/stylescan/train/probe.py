@@ -79,10 +79,12 @@ def mean_score(D: Discriminator, images: np.ndarray, labels: np.ndarray, *, batc
     """D's mean score of images uint8 or uint16 [N, C, H, W] with class indices [N]."""
     device = next(D.parameters()).device
     total = 0.0
+    D.eval()  # looking must not move what D keeps from pass to pass (spectral norm, batch norm)
     for start in range(0, len(images), batch):
         some = to_unit_range(images[start : start + batch]).to(device)
         c = one_hot(labels[start : start + batch].tolist(), D.spec.num_classes)
         total += float(D(some, None if c is None else c.to(device)).sum())
+    D.train()
     return total / len(images)
 
 

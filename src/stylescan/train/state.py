@@ -118,7 +118,7 @@ def build_optimiser(net: nn.Module, which: Net, config: RunConfig, phases: tuple
     c = lazy_correction(phases, which)
     t = config.train
     return torch.optim.Adam(
-        [{"params": list(net.parameters()), "initial_lr": t.lr * c}],
+        net.parameters(),
         lr=t.lr * c,
         betas=(float(t.beta1) ** c, float(t.beta2) ** c),
         eps=1e-8,

@@ -12,16 +12,20 @@ from torch import Tensor
 from stylescan.config import RunConfig
 from stylescan.data.loader import BatchReader, ImageSource
 from stylescan.errors import ConfigError
-from stylescan.nets.protocols import one_hot
-from stylescan.randomness import torch_generator
+from stylescan.nets.growing import at_stage, reached_by
+from stylescan.nets.protocols import Stage, one_hot
+from stylescan.randomness import derive_seed, torch_generator
 from stylescan.runtime import Team
 from stylescan.train.ada import check_augment
 from stylescan.train.augment import augment, draw
 from stylescan.train.ema import ema_beta, update_ema
 from stylescan.train.lawful import lawful_operations
-from stylescan.train.objective import Kind, Net, Phase, PhaseBatch, build_objective
+from stylescan.train.objective import Kind, Net, Phase, PhaseBatch, build_objective, lazy_correction
+from stylescan.train.schedule import Level, between, burned_in, level_at, plan_levels
 from stylescan.train.state import TrainState
 from stylescan.train.transfer import g_rests, lr_factor
+
+Reals = tuple[Tensor, Tensor | None]  # images [n, C, H, W], one-hot classes [n, K] or None
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,14 @@ class Setup:
     """What stays the same from step to step.
 
     frequencies: [K] training share of each class; operations: lawful augmentations, none where the mode is none.
+    fresh: reads reals in another order, for phases of G that compare with reals; levels: of growing, one without.
     """
 
     config: RunConfig
     phases: tuple[Phase, ...]
+    levels: tuple[Level, ...]
     reader: BatchReader
+    fresh: BatchReader
     frequencies: Tensor
     team: Team
     operations: tuple[str, ...]
@@ -42,12 +49,13 @@ class Setup:
 def check_config(config: RunConfig, *, processes: int) -> None:
     """ConfigError where the processes cannot share the batch, or the augmentation asked for cannot work."""
     check_augment(config)
-    batch = config.train.batch
-    if batch % processes:
-        raise ConfigError(
-            f"train.batch {batch}: cannot be shared equally by {processes} processes",
-            remedy=f"Give for instance --set train.batch={-(-batch // processes) * processes}.",
-        )
+    for level in plan_levels(config):
+        if level.batch % processes:
+            name = "growth.batch" if config.growth.batch else "train.batch"
+            raise ConfigError(
+                f"{name} {level.batch}: cannot be shared equally by {processes} processes",
+                remedy=f"Give for instance {-(-level.batch // processes) * processes} (--set {name}=...).",
+            )
 
 
 def build_setup(config: RunConfig, dataset: ImageSource, indices: np.ndarray, *, team: Team | None = None) -> Setup:
@@ -55,10 +63,12 @@ def build_setup(config: RunConfig, dataset: ImageSource, indices: np.ndarray, *,
     team = team or Team()
     check_config(config, processes=team.size)
     reader = BatchReader(dataset, indices, seed=config.seed)
+    fresh = BatchReader(dataset, indices, seed=derive_seed(config.seed, "fresh_reals"))
     frequencies = torch.from_numpy(reader.class_frequencies()).float()
     lawful = lawful_operations(config.data, config.augment.leave_out)
     operations = () if config.augment.mode == "none" else lawful.allowed
-    return Setup(config, build_objective(config.objective), reader, frequencies, team, operations)
+    phases, levels = build_objective(config.objective), plan_levels(config)
+    return Setup(config, phases, levels, reader, fresh, frequencies, team, operations)
 
 
 @dataclass
@@ -87,13 +97,23 @@ def phase_batch(batch: int, phase: Phase, team: Team) -> int:
     return max(batch // phase.shrink // team.size, 1) * team.size
 
 
-def draw_phase(state: TrainState, phase: Phase, setup: Setup, reals: Tensor, c_real: Tensor | None) -> PhaseBatch:
+def read_reals(reader: BatchReader, setup: Setup, level: Level, nimg: int, device: torch.device) -> Reals:
+    """This process's rows of the batch after `nimg` images: (reals as the nets see them at this stage, classes)."""
+    images, labels = reader.batch(nimg, level.batch, part=(setup.team.rank, setup.team.size))
+    c = one_hot(labels.tolist(), setup.reader.dataset.num_classes)
+    stage, images = level.stage(nimg), images.to(device)
+    return images if stage is None else at_stage(images, stage), None if c is None else c.to(device)
+
+
+def draw_phase(state: TrainState, phase: Phase, setup: Setup, level: Level, real: Reals) -> PhaseBatch:
     """The phase's latents, classes and mixing, from a stream of its own at this position.
 
-    They are drawn for the global batch, of which this process keeps its rows; reals and c_real are its rows already.
+    They are drawn for the global batch, of which this process keeps its rows; `real` are its rows already.
     """
     config, team = setup.config, setup.team
-    n = phase_batch(config.train.batch, phase, team)
+    reals, c_real = real
+    n = phase_batch(level.batch, phase, team)
+    stage = level.stage(state.nimg)
     rng = torch_generator(config.seed, phase.name, state.nimg)
     spec, device = state.G.spec, reals.device
     z, z_mix = torch.randn(2, n, spec.z_dim, generator=rng)
@@ -102,8 +122,9 @@ def draw_phase(state: TrainState, phase: Phase, setup: Setup, reals: Tensor, c_r
         drawn = torch.multinomial(setup.frequencies, n, replacement=True, generator=rng)
         c_fake = one_hot(drawn.tolist(), spec.num_classes)
     mixing, crossover = config.objective.mixing, None
-    if mixing > 0:
-        crossover = torch.randint(1, max(state.G.num_ws, 2), (n,), generator=rng)
+    styles = state.G.styles_at(stage)
+    if mixing > 0 and styles > 1:
+        crossover = torch.randint(1, styles, (n,), generator=rng)
         mixed = torch.rand(n, generator=rng) < mixing
         crossover = torch.where(mixed, crossover, state.G.num_ws)
 
@@ -119,13 +140,16 @@ def draw_phase(state: TrainState, phase: Phase, setup: Setup, reals: Tensor, c_r
         c_real=None if c_real is None else c_real[:local],
         z=team.rows(z).to(device),
         c_fake=mine(c_fake),
-        z_mix=mine(z_mix) if mixing > 0 else None,
+        z_mix=None if crossover is None else mine(z_mix),
         crossover=mine(crossover),
         rng=rng,
         buffers=state.buffers,
         team=team,
         augment=_augmentation(state, phase, setup, n),
         real_grad=phase.real_grad,
+        fake_grad=phase.fake_grad,
+        stage=stage,
+        gamma_factor=between(config.burn_in.gamma_factor, 1.0, burned_in(config, state.nimg)),
     )
 
 
@@ -163,36 +187,53 @@ def run_phase(state: TrainState, phase: Phase, batch: PhaseBatch, stats: StepSta
             stats.add(f"sign_{name}", scores.sign())
 
 
-def _set_learning_rates(state: TrainState, config: RunConfig) -> None:
-    """The learning rates at this position: warm-up after a transfer, lowered by every roll back."""
-    lowered = config.health.lr_factor**state.progress.roll_backs
+def _set_optimisers(state: TrainState, setup: Setup, level: Level) -> None:
+    """Learning rates and beta2 at this position: the level's, in the burn-in, in the warm-up of a transfer, and lowered
+    by every roll back. A level begins with fresh moments (Karras et al. 2018, appendix A.1)."""
+    config = setup.config
+    burn_in, done = config.burn_in, burned_in(config, state.nimg)
+    factor = config.health.lr_factor**state.progress.roll_backs * between(burn_in.lr_factor, 1.0, done)
+    beta2 = config.train.beta2 if burn_in.beta2 is None else between(burn_in.beta2, config.train.beta2, done)
     optimisers: tuple[tuple[Net, torch.optim.Adam], ...] = (("G", state.opt_G), ("D", state.opt_D))
     for net, optimiser in optimisers:
+        c = lazy_correction(setup.phases, net)
         for group in optimiser.param_groups:
-            group["lr"] = group["initial_lr"] * lr_factor(config, net, state.nimg) * lowered
+            group["lr"] = level.lr * c * lr_factor(config, net, state.nimg) * factor
+            group["betas"] = (group["betas"][0], float(beta2) ** c)
+        if state.nimg == level.first:
+            optimiser.state.clear()
+
+
+def _note_stage(state: TrainState, stage: Stage | None) -> None:
+    """Let the nets' weights say how far they are trained."""
+    for net in (state.G, state.D) if stage is not None else ():
+        reached = reached_by(net)
+        if reached is not None and stage is not None:
+            reached.note(stage)
 
 
 def train_step(state: TrainState, setup: Setup, stats: StepStats) -> None:
     """Run every due phase on the batch at `state.nimg`, update G_ema, and move the position."""
-    config, team = setup.config, setup.team
-    batch_size = config.train.batch
+    config = setup.config
     device = next(state.G.parameters()).device
-    images, labels = setup.reader.batch(state.nimg, batch_size, part=(team.rank, team.size))
-    c = one_hot(labels.tolist(), state.G.spec.num_classes)
-    reals, c_real = images.to(device), None if c is None else c.to(device)
-    _set_learning_rates(state, config)
+    level = level_at(setup.levels, state.nimg)
+    _note_stage(state, level.stage(state.nimg))
+    reals = read_reals(setup.reader, setup, level, state.nimg, device)
+    _set_optimisers(state, setup, level)
     for phase in setup.phases:
         if phase.net == "G" and g_rests(config, state.nimg):
             continue
         if state.step % phase.interval == 0:
-            run_phase(state, phase, draw_phase(state, phase, setup, reals, c_real), stats)
+            shown = read_reals(setup.fresh, setup, level, state.nimg, device) if phase.fresh_reals else reals
+            run_phase(state, phase, draw_phase(state, phase, setup, level, shown), stats)
     state.step += 1
-    state.nimg += batch_size
-    state.ada.update(state.step, state.nimg, batch_size)
+    state.nimg += level.batch
+    state.ada.update(state.step, state.nimg, level.batch)
+    burn_in = burned_in(config, state.nimg) if config.burn_in.ema_from_zero else 1.0
     beta = ema_beta(
-        batch=batch_size,
+        batch=level.batch,
         nimg=state.nimg,
-        half_life_kimg=config.train.ema_half_life_kimg,
+        half_life_kimg=config.train.ema_half_life_kimg * burn_in,
         rampup=config.train.ema_rampup,
     )
     update_ema(state.G_ema, state.G, beta)

@@ -1,0 +1,85 @@
+"""StyleGAN2's options: attention, equalised learning rate, blur; what is off leaves the nets as they were."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stylescan.errors import ConfigError
+from stylescan.nets.build import build_discriminator, build_generator, parse_spec
+from stylescan.nets.protocols import Stage
+from stylescan.nets.stylegan2 import StyleGAN2Spec
+from stylescan.ops.layers import EqualisedLayer
+from stylescan.ops.resample import fir_filter, upsample2
+
+
+def spec(**changes) -> StyleGAN2Spec:
+    values = {"z_dim": 8, "w_dim": 12, "channel_base": 256, "channel_max": 16, "resolution": 32, "img_channels": 2}
+    return StyleGAN2Spec(**{**values, **changes})
+
+
+def images_and_scores(chosen: StyleGAN2Spec) -> tuple[torch.Tensor, torch.Tensor]:
+    G, D = build_generator(chosen, seed=3), build_discriminator(chosen, seed=3)
+    images = G(torch.randn(4, 8, generator=torch.Generator().manual_seed(1)), noise="const")
+    return images, D(images)
+
+
+def test_without_equalised_lr_the_nets_start_as_the_same_functions_at_their_true_scale() -> None:
+    for a, b in zip(images_and_scores(spec()), images_and_scores(spec(equalised_lr=False))):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    G, D = build_generator(spec(equalised_lr=False)), build_discriminator(spec(equalised_lr=False))
+    layers = [m for net in (G, D) for m in net.modules() if isinstance(m, EqualisedLayer)]
+    assert len(layers) > 20
+    assert all((m.weight_gain, m.bias_gain) == (1.0, 1.0) for m in layers)
+    assert G.synthesis.layers[1].weight.std().item() == pytest.approx(1 / 12, rel=0.1)  # 16 channels of 9 taps
+    assert G.mapping.layers[0].weight.std().item() == pytest.approx((2 / 8) ** 0.5, rel=0.25)  # He: 8 inputs
+
+
+def test_attention_changes_nothing_until_it_is_learned_and_then_both_nets() -> None:
+    plain, attentive = spec(), spec(attention=(8, 32))
+    names = {k for k in build_discriminator(attentive).state_dict() if k.startswith("attention.")}
+    assert names == {
+        f"attention.r{r}.{part}"
+        for r in (8, 32)
+        for part in ("gamma", "query.weight", "key.weight", "value.weight", "out.weight")
+    }
+    ws = torch.randn(2, build_generator(plain).num_ws, 12)
+    images = torch.randn(2, 2, 32, 32)
+    G, D = build_generator(attentive, seed=3), build_discriminator(attentive, seed=3)
+    for net, call in ((G.synthesis, lambda: G.synthesis(ws, noise="none")), (D, lambda: D(images))):
+        same = build_generator(plain, seed=3).synthesis if net is G.synthesis else build_discriminator(plain, seed=3)
+        before = call()
+        torch.testing.assert_close(before, same(ws, noise="none") if net is G.synthesis else same(images))
+        for side in (8, 32):
+            net.attention[f"r{side}"].gamma.data.fill_(1.0)
+            after = call()
+            assert not torch.allclose(before, after)
+            before = after
+
+
+def test_attention_beyond_the_image_is_refused() -> None:
+    with pytest.raises(ConfigError, match="attention at 64 px, but the images have 32"):
+        parse_spec({**spec().model_dump(), "attention": [64]})
+
+
+def test_blur_121_after_repetition_is_1331_and_none_is_a_box() -> None:
+    x = torch.randn(1, 1, 6, 6)
+    repeated = torch.nn.functional.pad(x.repeat_interleave(2, 2).repeat_interleave(2, 3), [1, 1, 1, 1])
+    smooth = torch.nn.functional.conv2d(repeated, fir_filter((1.0, 2.0, 1.0))[None, None])
+    torch.testing.assert_close(upsample2(x, spec(blur="121").fir), smooth)
+    torch.testing.assert_close(upsample2(x, spec(blur="none").fir), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    a, b = (images_and_scores(spec(blur=name)) for name in ("1331", "121"))
+    assert torch.equal(a[0], b[0])
+    assert torch.equal(a[1], b[1])
+    images, scores = images_and_scores(spec(blur="none"))
+    assert images.shape == (4, 2, 32, 32)
+    assert scores.shape == (4,)
+    assert not torch.allclose(images, a[0])
+
+
+def test_a_stage_is_accepted_and_ignored() -> None:
+    G, D = build_generator(spec()), build_discriminator(spec())
+    ws = torch.randn(2, G.num_ws, 12)
+    images = G.synthesis(ws, noise="const")
+    torch.testing.assert_close(G.synthesis(ws, noise="const", stage=Stage(1, 0.5)), images)
+    torch.testing.assert_close(D(images, stage=Stage(1, 0.5)), D(images))
