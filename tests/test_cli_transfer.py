@@ -16,6 +16,7 @@ from stylescan.config import read_config
 from stylescan.data.prepared import PreparedDataset
 from stylescan.train.init_source import load_source
 from stylescan.train.loop import Trainer
+from stylescan.train.objective import lazy_correction
 from stylescan.train.run_folder import RunFolder, read_log
 from stylescan.train.transfer import frozen_parameters, plan_transfer
 
@@ -105,7 +106,7 @@ def test_stopped_inside_the_warm_up_and_resumed_without_the_source(home: Path, t
         if progress.nimg == 24:
             for name, optimiser in (("G", trainer.state.opt_G), ("D", trainer.state.opt_D)):
                 (group,) = optimiser.param_groups
-                rates[name] = group["lr"] / group["initial_lr"]
+                rates[name] = group["lr"] / (config.train.lr * lazy_correction(trainer.setup.phases, name))
             raise Stop
 
     config, source = read_config(whole.config), load_source(tmp_path / "h" / init)

@@ -252,6 +252,7 @@ def test_other_widths_leave_whole_layers() -> None:
     assert by_name["D.blocks.0.conv1.weight"] == "taken"
     assert by_name["D.dense.bias"] == "left"
     assert source_model_overrides(source) == {
+        "family": "stylegan2", "spectral_norm": "none", "attention": (), "equalised_lr": True, "blur": "1331",
         "z_dim": 6, "w_dim": 8, "mapping_layers": 2, "channel_base": 128, "channel_max": 16, "mbstd_group": 4
     }  # fmt: skip
 

@@ -80,9 +80,9 @@ def _seeded(make: Callable[[Any], Any], spec: Any, seed: int, stream: str, *, no
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, stream))
         net = make(spec).to(memory_format=torch.channels_last)
-        if normalise:
-            apply_spectral_norm(net)
-        return net
+    if normalise:  # a mapping network would lose its scale, layer by layer
+        apply_spectral_norm(net.get_submodule("synthesis") if isinstance(net, Generator) else net)
+    return net
 
 
 def build_generator(spec: Any, *, seed: int = 0) -> Generator:

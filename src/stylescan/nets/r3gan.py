@@ -94,10 +94,11 @@ class ResidualBlock(nn.Module):
     """x + project(lrelu(grouped 3x3(lrelu(expand(x))))): [N, C, H, W] to the same, the identity at the start.
 
     The first two convolutions start scaled by depth^(-1/4), depth being the net's number of blocks (Zhang et al. 2019,
-    'Fixup initialization', for branches of three), the last one at zero.
+    'Fixup initialization', for branches of three), the last one at zero, which
+    under spectral normalisation (`normalised`) has no direction to keep: there it starts like the others.
     """
 
-    def __init__(self, channels: int, spec: R3GANSpec) -> None:
+    def __init__(self, channels: int, spec: R3GANSpec, *, normalised: bool = False) -> None:
         super().__init__()
         wide = channels * spec.expansion
         gain = MSR_GAIN * spec.depth**-0.25
@@ -107,7 +108,7 @@ class ResidualBlock(nn.Module):
         msr(self.mix.weight, gain)
         assert self.mix.bias is not None
         nn.init.zeros_(self.mix.bias)
-        self.project = Pointwise(wide, channels, gain=0)
+        self.project = Pointwise(wide, channels, gain=gain if normalised else 0)
 
     def forward(self, x: Tensor) -> Tensor:
         h = F.leaky_relu(self.expand(x), LRELU_SLOPE, inplace=True)  # [N, wide, H, W]
@@ -116,11 +117,13 @@ class ResidualBlock(nn.Module):
         return out
 
 
-def residual_blocks(spec: R3GANSpec) -> nn.ModuleDict:
+def residual_blocks(spec: R3GANSpec, *, normalised: bool) -> nn.ModuleDict:
     """The blocks of each resolution, "r4" first."""
     return nn.ModuleDict(
         {
-            f"r{r}": nn.Sequential(*(ResidualBlock(spec.width(r), spec) for _ in range(spec.blocks)))
+            f"r{r}": nn.Sequential(
+                *(ResidualBlock(spec.width(r), spec, normalised=normalised) for _ in range(spec.blocks))
+            )
             for r in spec.resolutions
         }
     )
@@ -151,7 +154,7 @@ class R3GANSynthesis(nn.Module):
         for r in spec.resolutions[1:]:
             if spec.width(r) != spec.width(r // 2):
                 self.widen[f"r{r}"] = Pointwise(spec.width(r // 2), spec.width(r))
-        self.blocks = residual_blocks(spec)
+        self.blocks = residual_blocks(spec, normalised=spec.spectral_norm == "both")
         self.to_image = nn.ModuleDict(
             {f"r{spec.resolution}": Pointwise(spec.width(spec.resolution), spec.img_channels)}
         )
@@ -210,7 +213,7 @@ class R3GANDiscriminator(Discriminator):
         for r in spec.resolutions[1:]:
             if spec.width(r) != spec.width(r // 2):
                 self.narrow[f"r{r}"] = Pointwise(spec.width(r), spec.width(r // 2))
-        self.blocks = residual_blocks(spec)
+        self.blocks = residual_blocks(spec, normalised=spec.spectral_norm != "none")
         last = spec.width(4)
         self.reduce = nn.Conv2d(last, last, 4, groups=last, bias=False)  # depthwise: 4x4 to 1x1
         self.out = nn.Linear(last, 1, bias=False)

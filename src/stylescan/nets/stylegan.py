@@ -35,7 +35,7 @@ class StyleGANOptions(NetOptions):
     channel_max: int = Field(512, ge=1, le=16384, description="... but never more than this")
     mbstd_group: int = Field(4, ge=1, description="images a group in the minibatch standard deviation")
     equalised_lr: bool = Field(
-        True, description="keep weights at unit scale and multiply them in the pass, so that all learn at one pace"
+        True, description="keep weights at unit scale, so that all learn at one pace, the mapping at a hundredth of it"
     )
     blur: bool = Field(True, description="low-pass [1, 2, 1] after doubling in G and before halving in D")
     noise: bool = Field(True, description="a noise map a layer in G, with learned strengths from 0")
@@ -238,3 +238,7 @@ class StyleGANGenerator(Generator):
         )
         if not spec.equalised_lr:
             without_equalised_lr(self)
+
+    def styles_at(self, stage: Stage | None) -> int:
+        """How many of the styles, from the first on, reach an image of `stage`; None: of the stage reached."""
+        return self.synthesis.styles_at(stage)

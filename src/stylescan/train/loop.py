@@ -14,6 +14,7 @@ from stylescan.config import RunConfig
 from stylescan.data.prepared import PreparedDataset
 from stylescan.errors import CheckpointError, ConfigError, ForeignCheckpointError
 from stylescan.files import storage_error
+from stylescan.ops.spectral import settle_spectral_norm
 from stylescan.runtime import Team, environment
 from stylescan.train.checkpoint import is_good, load_checkpoint
 from stylescan.train.guard import Guard, RollBack
@@ -194,7 +195,10 @@ class Trainer:
             self.guard.check_weights(self.state)
         level = level_at(self.setup.levels, self.state.nimg)
         grown = level.first > before and self.state.nimg < self.total_nimg
-        if grown or self._due(before, train.grid_kimg):
+        grid = grown or self._due(before, train.grid_kimg)
+        if grid or score or save:
+            settle_spectral_norm(self.state.G_ema)  # its vectors are G's, not those of the averaged weights
+        if grid:
             self._picture(lambda: self.record.grid(self.state))
         if grown:
             self._begin_level(level)

@@ -40,7 +40,7 @@ def plan_levels(config: RunConfig) -> tuple[Level, ...]:
     """The run's levels in order; each ends on a whole batch. ConfigError where the configuration does not allow them."""
     train, growth = config.train, config.growth
     grows = family_of(config.model.family).grows
-    _check_family(config.model.family, growth, grows)
+    _check_family(config, grows)
     last = int(math.log2(config.data.resolution)) - 2
     if growth.start is None:
         total = train.total_kimg * 1000
@@ -91,7 +91,8 @@ def between(start: float, end: float, share: float) -> float:
     return end if share >= 1 else start + (end - start) * share
 
 
-def _check_family(family: str, growth: GrowthConfig, grows: str) -> None:
+def _check_family(config: RunConfig, grows: str) -> None:
+    family, growth = config.model.family, config.growth
     if grows == "no" and growth != GrowthConfig():
         raise ConfigError(
             f"growth: a model of family {family} does not grow",
@@ -101,6 +102,11 @@ def _check_family(family: str, growth: GrowthConfig, grows: str) -> None:
         raise ConfigError(
             f"growth.start: a model of family {family} fades its last resolution in (growth.fade), it does not grow",
             remedy="Leave growth.start out.",
+        )
+    if grows == "fade" and growth.fade > 0 and not config.spec.fades:
+        raise ConfigError(
+            f"growth.fade {growth.fade:g}: only the nets of model.generator=skip and model.discriminator=residual fade in",
+            remedy="Set growth.fade=0 with plain nets.",
         )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from stylescan.config import RunConfig, merge
 from stylescan.errors import ConfigError
 from stylescan.nets.build import build_discriminator, build_generator, family_of
-from stylescan.train.transfer_rules import InitSource, Shape, StyleGAN2Rules
+from stylescan.train.transfer_rules import InitSource, Rules, SameNameRules, Shape, StyleGAN2Rules
 
 if TYPE_CHECKING:
     from stylescan.train.objective import Net
@@ -100,13 +100,20 @@ def _stages(names: set[str]) -> list[set[str]]:
     """D's names by block from the image on; what reads the image belongs to the first block."""
     blocks: dict[int, set[str]] = {}
     for name in names:
-        found = re.match(r"blocks\.(\d+)\.", name)
-        if found or name.startswith("from_image."):
-            blocks.setdefault(int(found[1]) if found else 0, set()).add(name)
-    return [blocks[number] for number in sorted(blocks)]
+        by_number = re.match(r"blocks\.(\d+)\.", name)
+        by_resolution = re.match(r"(?:blocks|layers|from_images?)\.r(\d+)\.", name)
+        if by_resolution:
+            blocks.setdefault(-int(by_resolution[1]), set()).add(name)
+        elif by_number or name.startswith("from_image."):
+            blocks.setdefault(int(by_number[1]) if by_number else -(2**30), set()).add(name)
+    reads_image = blocks.pop(-(2**30), set())
+    stages = [blocks[number] for number in sorted(blocks)]
+    return [stages[0] | reads_image, *stages[1:]] if stages else []
 
 
-_RULES = {"stylegan2": StyleGAN2Rules}
+def _rules(source: InitSource, spec: Any, class_names: Sequence[str]) -> Rules:
+    made = StyleGAN2Rules if spec.family == "stylegan2" else SameNameRules
+    return made(source, spec, class_names)
 
 
 def _shapes(spec: Any) -> list[tuple[Net, str, Shape]]:
@@ -115,7 +122,7 @@ def _shapes(spec: Any) -> list[tuple[Net, str, Shape]]:
     return [(net, name, tuple(t.shape)) for net, module in nets for name, t in module.state_dict().items()]
 
 
-def _entry(rules: StyleGAN2Rules, net: Net, name: str, shape: Shape) -> Entry:
+def _entry(rules: Rules, net: Net, name: str, shape: Shape) -> Entry:
     """The tensor by itself; layers are made whole afterwards."""
     tensors = (rules.source.G if net == "G" else rules.source.D) or {}
     old = tensors.get(rules.home(net, name) or "")
@@ -148,12 +155,12 @@ def plan_transfer(source: InitSource, spec: Any, class_names: Sequence[str]) -> 
 
     Raises ConfigError for a source of another family, and where no layer matches.
     """
-    if source.spec.family != spec.family or spec.family not in _RULES:
+    if source.spec.family != spec.family:
         raise ConfigError(
             f"--init: the source is a {source.spec.family} model, this run trains {spec.family}",
             remedy="Choose a source and a preset of the same family.",
         )
-    rules = _RULES[spec.family](source, spec, class_names)
+    rules = _rules(source, spec, class_names)
     entries = _whole_layers([_entry(rules, net, name, shape) for net, name, shape in _shapes(spec)])
     if not any(e.kind != "left" and not _CHANCE.search(e.name) and e.net == "G" for e in entries):
         raise ConfigError(
@@ -176,9 +183,8 @@ def apply_transfer(plan: TransferPlan, state: TrainState) -> None:
 
 
 def source_model_overrides(source: InitSource) -> dict[str, Any]:
-    """The source's model section (without the family): with it, every layer of an equal resolution matches."""
-    options = family_of(source.spec.family).options.model_fields
-    return {key: getattr(source.spec, key) for key in options if key != "family"}
+    """The source's model section: with it, every layer of an equal resolution matches."""
+    return {key: getattr(source.spec, key) for key in family_of(source.spec.family).options.model_fields}
 
 
 def transfer_overrides(plan: TransferPlan) -> dict[str, Any]:
@@ -214,9 +220,10 @@ def settle_transfer(
 
 def transfer_lines(source: InitSource, plan: TransferPlan, config: RunConfig) -> list[str]:
     """What is taken, what is left and how training begins, a sentence a line."""
+    fields = family_of(source.spec.family).options.model_fields
     same = [f"{key} {value}" for key, value in source_model_overrides(source).items()
-            if getattr(config.model, key) == value]  # fmt: skip
-    lines = [*source.words, f"model as the source's: {', '.join(same)}"]
+            if getattr(config.model, key) == value != fields[key].default]  # fmt: skip
+    lines = [*source.words, f"model as the source's: {', '.join([source.spec.family, *same])}"]
     taken, adapted, left = (plan.count(kind) for kind in get_args(Kind))
     lines.append(f"of {len(plan.entries)} tensors {taken} are taken as they are, {adapted} adapted, {left} left")
     for why, layers in plan.left().items():

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -38,6 +38,63 @@ class InitSource:
     class_names: tuple[str, ...]
     hash: str
     words: tuple[str, ...] = ()
+
+
+class Rules(Protocol):
+    """From a tensor's place in the new nets to a value made of the source's."""
+
+    source: InitSource
+
+    def home(self, net: Net, name: str) -> str | None:
+        """The source's name for the same thing."""
+        ...
+
+    def value(self, net: Net, name: str) -> Tensor | str:
+        """What the tensor starts with, made of the source's, or why nothing is taken. Widths are not looked at."""
+        ...
+
+    def start(self, net: Net, name: str, shape: Shape) -> Tensor | None:
+        """What a left tensor starts with instead of fresh noise; None: as initialised."""
+        ...
+
+
+def scale_change(old: Any, new: Any) -> str | None:
+    """Why no weight of the source means the same here: options that change what a stored weight stands for."""
+    for key in ("equalised_lr", "spectral_norm"):
+        a, b = getattr(old, key, None), getattr(new, key, None)
+        if a != b:
+            return f"{key} {a} -> {b}"
+    return None
+
+
+class SameNameRules:
+    """The rules of families whose names say a tensor's resolution: a tensor of the same name and shape is the same."""
+
+    def __init__(self, source: InitSource, spec: Any, class_names: Sequence[str]) -> None:
+        self.source = source
+        self.refusal = scale_change(source.spec, spec)
+        self.same_classes = tuple(class_names) == source.class_names
+
+    def home(self, net: Net, name: str) -> str | None:
+        """Names are equal."""
+        return name
+
+    def value(self, net: Net, name: str) -> Tensor | str:
+        """The source's tensor, or why it is left."""
+        tensors = self.source.G if net == "G" else self.source.D
+        if tensors is None:
+            return "no discriminator came along"
+        if self.refusal:
+            return self.refusal
+        if name.endswith("reached.value"):
+            return "each run grows by itself"
+        if not self.same_classes and (re.search(r"(^|\.)embed\.", name) or name == "mapping.w_avg"):
+            return "classes are not the source's"
+        return tensors.get(name, "a new layer")
+
+    def start(self, net: Net, name: str, shape: Shape) -> Tensor | None:
+        """As initialised."""
+        return None
 
 
 class StyleGAN2Rules:
@@ -75,6 +132,9 @@ class StyleGAN2Rules:
         tensors = self.source.G if net == "G" else self.source.D
         if tensors is None:
             return "no discriminator came along"
+        changed = scale_change(self.old, self.new)
+        if changed:
+            return changed
         if name.startswith("mapping."):
             for key in ("z_dim", "w_dim", "mapping_layers"):
                 if getattr(self.old, key) != getattr(self.new, key):
