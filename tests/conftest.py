@@ -6,14 +6,18 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from stylescan.config import RunConfig
 from stylescan.data.geometry import Geometry
 from stylescan.data.prepared import ImageRecord, IntensityRecord, Manifest, PreparedDataset, ShardRecord
 from stylescan.files import file_sha256, write_json_atomic
+from stylescan.presets import build_config
+from stylescan.train.start import fingerprint
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -79,3 +83,38 @@ def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Prep
         return PreparedDataset.open(folder)
 
     return make
+
+
+WIDTHS = {
+    "stylegan2": {"z_dim": 8, "w_dim": 8, "channel_base": 128, "channel_max": 8},
+    "stylegan": {"z_dim": 8, "w_dim": 8, "channel_base": 128, "channel_max": 8, "mapping_layers": 2},
+    "stylegan2-lite": {"z_dim": 8, "filters_G": 8, "filters_D": 4, "filters_D_max": 8},
+    "dcgan": {"z_dim": 8, "channel_base": 128, "channel_max": 8},
+    "r3gan": {"z_dim": 8, "channel_base": 128, "channel_max": 8, "group_width": 4},
+}
+GROWTH = {
+    "stylegan": {"start": 4, "images": [1, 2, 3], "fade": 0.5, "batch": [8, 4, 4], "lr": [0.002, 0.003, 0.004]},
+    "stylegan2-lite": {"fade": 1.5},
+}
+
+
+def make_family_config(
+    family: str, dataset: PreparedDataset, *, kimg: float = 0.12, **sections: dict[str, Any]
+) -> RunConfig:
+    overrides: dict[str, dict[str, Any]] = {
+        "model": {"family": family, **WIDTHS[family]},
+        "objective": {"pl_weight": 0.0, "mixing": 0.5, "r1_interval": 3},
+        "augment": {"mode": "fixed", "p": 0.3},
+        "train": {"batch": 4, "checkpoint_kimg": 0.02, "keep_checkpoints": 50, "log_kimg": 0.02, "grid_kimg": 1.0,
+                  "score_kimg": None, "ema_half_life_kimg": 0.02, "ema_rampup": None},
+        "growth": GROWTH.get(family, {}),
+    }  # fmt: skip
+    for name, values in sections.items():
+        overrides[name] = {**overrides.get(name, {}), **values}
+    return build_config("small", fingerprint(dataset), kimg=kimg, overrides=overrides)
+
+
+@pytest.fixture(scope="session")
+def family_config() -> Callable[..., RunConfig]:
+    """`family_config(family, dataset, kimg=..., **sections)`: narrow nets of any family; growing ones grow from 4 px."""
+    return make_family_config

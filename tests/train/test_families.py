@@ -18,40 +18,13 @@ from stylescan.generate.snapshot import load_snapshot
 from stylescan.nets.build import FAMILIES
 from stylescan.nets.growing import reached_by
 from stylescan.nets.protocols import Stage
-from stylescan.presets import build_config
 from stylescan.train.loop import Trainer
 from stylescan.train.losses import LOSSES
 from stylescan.train.run_folder import RunFolder, read_log
-from stylescan.train.start import fingerprint
 from stylescan.train.state import build_state
 from stylescan.train.step import StepStats, build_setup, train_step
 
 CPU = torch.device("cpu")
-WIDTHS = {
-    "stylegan2": {"z_dim": 8, "w_dim": 8, "channel_base": 128, "channel_max": 8},
-    "stylegan": {"z_dim": 8, "w_dim": 8, "channel_base": 128, "channel_max": 8, "mapping_layers": 2},
-    "stylegan2-lite": {"z_dim": 8, "filters_G": 8, "filters_D": 4, "filters_D_max": 8},
-    "dcgan": {"z_dim": 8, "channel_base": 128, "channel_max": 8},
-    "r3gan": {"z_dim": 8, "channel_base": 128, "channel_max": 8, "group_width": 4},
-}
-GROWTH = {
-    "stylegan": {"start": 4, "images": [1, 2, 3], "fade": 0.5, "batch": [8, 4, 4], "lr": [0.002, 0.003, 0.004]},
-    "stylegan2-lite": {"fade": 1.5},
-}
-
-
-def config_of(family: str, dataset: PreparedDataset, *, kimg: float = 0.12, **sections: dict[str, Any]) -> RunConfig:
-    overrides: dict[str, dict[str, Any]] = {
-        "model": {"family": family, **WIDTHS[family]},
-        "objective": {"pl_weight": 0.0, "mixing": 0.5, "r1_interval": 3},
-        "augment": {"mode": "fixed", "p": 0.3},
-        "train": {"batch": 4, "checkpoint_kimg": 0.02, "keep_checkpoints": 50, "log_kimg": 0.02, "grid_kimg": 1.0,
-                  "score_kimg": None, "ema_half_life_kimg": 0.02, "ema_rampup": None},
-        "growth": GROWTH.get(family, {}),
-    }  # fmt: skip
-    for name, values in sections.items():
-        overrides[name] = {**overrides.get(name, {}), **values}
-    return build_config("small", fingerprint(dataset), kimg=kimg, overrides=overrides)
 
 
 def finished(folder: Path, dataset: PreparedDataset, config: RunConfig) -> Trainer:
@@ -61,11 +34,13 @@ def finished(folder: Path, dataset: PreparedDataset, config: RunConfig) -> Train
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_family_trains_resumes_exactly_and_makes_images(family: str, tmp_path: Path, make_dataset) -> None:
+def test_a_family_trains_resumes_exactly_and_makes_images(
+    family: str, tmp_path: Path, family_config, make_dataset
+) -> None:
     dataset = make_dataset(resolution=16)
     options = {"spectral_norm": "D", "attention": [8]}  # their state must survive too
     burn_in = {"share": 0.5, "lr_factor": 4.0, "beta2": 0.9, "gamma_factor": 10.0, "ema_from_zero": True}
-    config = config_of(family, dataset, model={"family": family, **WIDTHS[family], **options}, burn_in=burn_in)
+    config = family_config(family, dataset, model=options, burn_in=burn_in)
     whole = finished(tmp_path / "whole", dataset, config)
     cut = 64 if family == "stylegan" else 60  # inside the fade of 16 px, which goes from 60 to 90
     shutil.copytree(tmp_path / "whole", tmp_path / "again")
@@ -92,11 +67,11 @@ def test_a_family_trains_resumes_exactly_and_makes_images(family: str, tmp_path:
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_loss_and_penalty_combines_with_every_family(family: str, loss: str, make_dataset) -> None:
+def test_every_loss_and_penalty_combines_with_every_family(family: str, loss: str, family_config, make_dataset) -> None:
     dataset = make_dataset(subjects=6, resolution=16)
     penalties = {"r1_gamma": 1.0, "r1_interval": 1, "r2_gamma": 1.0, "r2_interval": 2, "gp_weight": 1.0,
                  "drift_weight": 0.01, "drift_interval": 2, "pl_weight": 1.0, "pl_interval": 2}  # fmt: skip
-    config = config_of(family, dataset, objective={"loss": loss, "mixing": 0.5, **penalties})
+    config = family_config(family, dataset, objective={"loss": loss, "mixing": 0.5, **penalties})
     setup = build_setup(config, dataset, dataset.indices("train"))
     state = build_state(config, setup.phases, device=CPU)
     state.nimg = 100  # in a growing family's last level
@@ -120,9 +95,9 @@ def test_every_loss_and_penalty_combines_with_every_family(family: str, loss: st
     assert any(not torch.equal(value, before[name]) for name, value in state.G.named_parameters())
 
 
-def test_a_growing_run_goes_through_its_levels_with_fresh_moments(tmp_path: Path, make_dataset) -> None:
+def test_a_growing_run_goes_through_its_levels_with_fresh_moments(tmp_path: Path, family_config, make_dataset) -> None:
     dataset = make_dataset(resolution=16)
-    config = config_of("stylegan", dataset)
+    config = family_config("stylegan", dataset)
     setup = build_setup(config, dataset, dataset.indices("train"))
     state = build_state(config, setup.phases, device=CPU)
     seen: list[tuple[int, Stage, float, int]] = []
@@ -142,10 +117,10 @@ def test_a_growing_run_goes_through_its_levels_with_fresh_moments(tmp_path: Path
     assert [done for nimg, stage, _, done in seen if nimg in (24, 60)] == pytest.approx([1, 1], abs=1)
 
 
-def test_a_growing_run_tells_its_levels_and_draws_each(tmp_path: Path, make_dataset) -> None:
+def test_a_growing_run_tells_its_levels_and_draws_each(tmp_path: Path, family_config, make_dataset) -> None:
     run = RunFolder(tmp_path / "run")
     dataset = make_dataset(resolution=16)
-    finished(run.path, dataset, config_of("stylegan", dataset))
+    finished(run.path, dataset, family_config("stylegan", dataset))
     events = [(line["nimg"], line["resolution"]) for line in read_log(run.log) if line.get("event") == "level"]
     assert events == [(0, 4), (24, 8), (60, 16)]
     names = {int(path.stem.split("_")[1]) for path in run.pictures.glob("fakes_*.png")}
@@ -168,10 +143,10 @@ def test_a_growing_run_tells_its_levels_and_draws_each(tmp_path: Path, make_data
     ],
 )
 def test_growth_that_cannot_be_is_refused_before_the_first_step(
-    family: str, growth: dict[str, Any], words: str, make_dataset
+    family: str, growth: dict[str, Any], words: str, family_config, make_dataset
 ) -> None:
     dataset = make_dataset(subjects=6, resolution=16)
-    config = config_of(family, dataset).model_dump()
+    config = family_config(family, dataset).model_dump()
     config["growth"] = growth
     with pytest.raises(ConfigError, match=words):
         build_setup(RunConfig.model_validate(config), dataset, dataset.indices("train"))

@@ -30,6 +30,16 @@ class OneModel:
     stages: tuple[Snapshot, ...] = ()
 
 
+def require_styles(snapshot: Snapshot) -> None:
+    """ConfigError where the model has no w: its latent is the noise it is given, which holds nothing learned."""
+    if snapshot.generator.num_ws < 2:
+        raise ConfigError(
+            f"a model of family {snapshot.meta.family} has no w: its latent is the random input itself, alike for every "
+            "model and image",
+            remedy="Take a style-based model (stylegan2, stylegan); `stylescan project` works with any.",
+        )
+
+
 def open_model(targets: Sequence[Path], *, checkpoints: str | None = None) -> OneModel:
     """The one model that `targets` (runs, snapshots or checkpoint folders) name.
 
@@ -39,6 +49,12 @@ def open_model(targets: Sequence[Path], *, checkpoints: str | None = None) -> On
     """
     if not targets:
         raise ConfigError("embed: no model given", remedy="Give a run folder or a snapshot folder.")
+    model = _open(targets, checkpoints)
+    require_styles(model.now)
+    return model
+
+
+def _open(targets: Sequence[Path], checkpoints: str | None) -> OneModel:
     if checkpoints is not None:
         if len({path.resolve() for path in targets}) > 1:
             _refuse(targets)
