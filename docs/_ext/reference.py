@@ -20,6 +20,7 @@ from stylescan.config import DataFingerprint, RunConfig
 from stylescan.presets import PRESETS, build_config
 from stylescan.recipes.common import Machine
 
+PRESET_SECTIONS = ("model", "objective", "augment", "growth", "burn_in", "train")
 EXAMPLES = ((64, "cpu"), (256, "cuda"))
 
 
@@ -73,16 +74,15 @@ def default_words(field: FieldInfo) -> str:
     return "none" if value is None else literal(list(value) if isinstance(value, tuple) else value)
 
 
-def inner_model(annotation: object) -> type[BaseModel] | None:
-    for candidate in (annotation, *typing.get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
+def inner_models(annotation: object) -> list[type[BaseModel]]:
+    """The sections that a field's type names: several for a choice of families."""
+    candidates = (annotation, *typing.get_args(annotation))
+    return [each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)]
 
 
 def config_lines(model: type[BaseModel], prefix: str = "") -> list[str]:
     """The keys of `model` in one table, then a heading and a table for each section in it."""
-    leaves = {name: field for name, field in model.model_fields.items() if not inner_model(field.annotation)}
+    leaves = {name: field for name, field in model.model_fields.items() if not inner_models(field.annotation)}
     rows = [
         (
             literal(prefix + name),
@@ -94,9 +94,11 @@ def config_lines(model: type[BaseModel], prefix: str = "") -> list[str]:
     ]
     lines = table(("Key", "Value", "Default", "Meaning"), rows, (24, 22, 14, 40))
     for name, field in model.model_fields.items():
-        inner = inner_model(field.annotation)
-        if inner:
-            title = f"{prefix}{name}"
+        choices = inner_models(field.annotation)
+        for inner in choices:
+            title = (
+                f"{prefix}{name}" if len(choices) == 1 else f"{prefix}{name}, {inner.model_fields['family'].default}"
+            )
             words = plain(inspect.cleandoc(inner.__doc__ or ""))
             lines += [title, "-" * len(title), "", words, "", *config_lines(inner, f"{prefix}{name}.")]
     return lines
@@ -129,7 +131,7 @@ def preset_lines() -> list[str]:
 
 def chosen_values(config: RunConfig) -> dict[str, object]:
     """The dotted keys in which `config` says more than the defaults do."""
-    made = config.model_dump(mode="json", exclude_defaults=True, include={"model", "objective", "augment", "train"})
+    made = config.model_dump(mode="json", exclude_defaults=True, include=set(PRESET_SECTIONS))
     return {f"{part}.{key}": value for part, values in made.items() for key, value in values.items()}
 
 

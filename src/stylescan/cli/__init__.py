@@ -18,11 +18,15 @@ from stylescan.cli.direction import direction
 from stylescan.cli.embed import embed
 from stylescan.cli.evaluate import evaluate
 from stylescan.cli.generate import generate
+from stylescan.cli.interpolate import interpolate
+from stylescan.cli.mix import mix
+from stylescan.cli.pictures import pictures
 from stylescan.cli.prepare import prepare
 from stylescan.cli.presets import presets
 from stylescan.cli.project import project
 from stylescan.cli.reader_study import reader_study
 from stylescan.cli.train import train
+from stylescan.cli.truncation import truncation
 from stylescan.errors import StylescanError
 
 HELP = """
@@ -35,14 +39,19 @@ From scans to judged images in four commands:
     stylescan evaluate RUN --data DATA
     stylescan generate RUN --seeds 0-15 --out IMAGES
 
-Without data: `stylescan demo`. To understand a model: compare, embed, direction, project, reader-study.
+Without data: `stylescan demo`. To look at a model: pictures, mix, interpolate, truncation. To understand it: compare,
+embed, direction, project, reader-study.
 Synthetic images are not for diagnosis.
 """
 
 USER_FAULT, INTERNAL_FAULT, INTERRUPTED = 2, 70, 130
 
 app = App(name="stylescan", help=HELP, version=__version__, help_format="markdown")
-for verb in (prepare, train, evaluate, generate, compare, embed, project, direction, reader_study, demo, presets):
+VERBS = (
+    prepare, train, evaluate, generate, pictures, mix, interpolate, truncation, compare, embed, project, direction,
+    reader_study, demo, presets,
+)  # fmt: skip
+for verb in VERBS:
     app.command(verb)
 
 

@@ -25,6 +25,7 @@ def generate(
     noise: Literal["random", "const", "none"] = "random",
     grid: Annotated[bool, Flag] = False,
     columns: int = 8,
+    resolution: int | None = None,
     bits: Literal[8, 16] | None = None,
     keep_padding: Annotated[bool, Flag] = False,
     overwrite: Annotated[bool, Flag] = False,
@@ -58,6 +59,8 @@ def generate(
         One picture of all images instead of single files.
     columns
         Images a row of the grid.
+    resolution
+        Of models that grow (family stylegan): the images at this resolution, one that the run has reached.
     bits
         Depth of the files; the data's own if left out.
     keep_padding
@@ -90,12 +93,14 @@ def generate(
         if grid:
             files = write_sample_grid(
                 loaded, out if out.suffix == ".png" else out / "grid.png", chosen, labels=labels, psi=psi, cutoff=cutoff,
-                noise=noise, unpad=not keep_padding, overwrite=overwrite, batch_size=batch, columns=columns, progress=report,
+                noise=noise, resolution=resolution, unpad=not keep_padding, overwrite=overwrite, batch_size=batch,
+                columns=columns, progress=report,
             )  # fmt: skip
         else:
             files = write_images(
                 loaded, out, chosen, labels=labels, psi=psi, cutoff=cutoff,
-                noise=noise, unpad=not keep_padding, overwrite=overwrite, batch_size=batch, progress=report,
+                noise=noise, resolution=resolution, unpad=not keep_padding, overwrite=overwrite, batch_size=batch,
+                progress=report,
             )  # fmt: skip
     say(
         f"{len(files)} file{'s' if len(files) != 1 else ''}: {files[0] if grid else out} (SYNTHETIC, not for diagnosis)"

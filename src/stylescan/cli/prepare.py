@@ -29,6 +29,8 @@ def prepare(
     contrasts: Annotated[bool, Flag] = False,
     percentiles: Annotated[tuple[float, float], Flag] = (0.5, 99.5),
     bits: Literal[8, 16] = 8,
+    only_classes: Annotated[list[str] | None, Parameter(name="--only-class", negative="")] = None,
+    ignore_classes: Annotated[bool, Flag] = False,
     holdout: float = 0.2,
     select: float = 0.1,
     seed: int = 0,
@@ -79,6 +81,11 @@ def prepare(
         Source values that become black and white, for images of more than 8 bits; per volume, never per slice.
     bits
         Depth of the prepared images.
+    only_classes
+        Keep the images of this class alone; repeat it to keep several. With one class left the set has no classes, and
+        a model of it is unconditional.
+    ignore_classes
+        Keep all images and drop their classes: an unconditional model of all.
     holdout
         Share of the subjects that only `evaluate` sees (at least 5).
     select
@@ -103,7 +110,7 @@ def prepare(
     options = _options(
         resolution=resolution, layout=layout, pattern=pattern, plane=plane, symmetry=symmetry, slices=slices,
         every=every, min_foreground=min_foreground, field_of_view_mm=field_of_view_mm, contrasts=contrasts,
-        percentiles=percentiles, bits=bits,
+        percentiles=percentiles, bits=bits, only_classes=tuple(only_classes or ()), ignore_classes=ignore_classes,
         holdout=holdout, select=select, seed=seed, repair=repair, skip_corrupt=skip_corrupt,
         allow_label_volumes=allow_label_volumes, keep_ids=keep_ids, salt=salt, overwrite=overwrite, workers=workers,
     )  # fmt: skip
@@ -124,11 +131,15 @@ def _options(**values: Any) -> Any:
         return PrepareOptions(**values)
     except ValidationError as problem:
         first = problem.errors()[0]
-        name = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "options"
+        name = _option_name(str(first["loc"][0])) if first["loc"] else "options"
         found = f" (found {first['input']})" if first["loc"] and first["type"] != "value_error" else ""
         raise ConfigError(
             f"{name}: {first['msg'].removeprefix('Value error, ')}{found}", remedy="See `stylescan prepare --help`."
         ) from None
+
+
+def _option_name(field: str) -> str:
+    return "--only-class" if field == "only_classes" else "--" + field.replace("_", "-")
 
 
 def run_prepare(source: Path, out: Path, options: Any) -> Any:

@@ -1,7 +1,8 @@
 """Editing by style: images that take some layers' styles from one seed and the rest from another, and walks between.
 
 A style-based generator reads one w a layer: those of low resolutions decide pose and large shapes, those of high ones
-fine texture (Karras et al. 2019, section 3.1 and figure 3). Both verbs here work on the mapped styles `ws`, never on z.
+fine texture (Karras et al. 2019, section 3.1 and figure 3). Both verbs here work on the mapped styles `ws`, never on z;
+but families without w are walked through z.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from torch import Tensor
 
 from stylescan.data.prepared import to_integers
 from stylescan.errors import ConfigError
-from stylescan.generate.sample import Labels, NoiseKind, check_options, class_indices, styles, synthesise
+from stylescan.generate.sample import Labels, NoiseKind, check_options, class_indices, latents, styles, synthesise
 from stylescan.generate.snapshot import Snapshot
-from stylescan.nets.protocols import Generator
+from stylescan.nets.growing import reached_by
+from stylescan.nets.protocols import Generator, one_hot
 
 Progress = Callable[[int, int, str], None]
 
@@ -30,7 +32,21 @@ BANDS = {"coarse": (4, 8), "middle": (16, 32), "fine": (64, 2**30)}
 def style_resolutions(generator: Generator) -> list[int]:
     """The resolution that each of the `num_ws` styles steers, ascending. The last may be of the final image alone."""
     sides = [max(shape) for shape in generator.synthesis.noise_shapes][: generator.num_ws]
+    if not sides:  # a style-based family with its noise switched off: two styles a resolution
+        sides = [4 * 2 ** (position // 2) for position in range(generator.num_ws)] if generator.num_ws > 1 else []
     return sides + [generator.spec.resolution] * (generator.num_ws - len(sides))
+
+
+def _sides_in_use(generator: Generator) -> list[int]:
+    """`style_resolutions`; of a growing model as far as it has come, since what lies beyond has no effect yet."""
+    reached, sides = reached_by(generator), style_resolutions(generator)
+    return sides if reached is None else [side for side in sides if side <= reached.read().resolution]
+
+
+def bands_of(generator: Generator) -> list[str]:
+    """Those of BANDS that the model has, of a growing one as far as it has come."""
+    sides = _sides_in_use(generator)
+    return [name for name, (low, high) in BANDS.items() if any(low <= side <= high for side in sides)]
 
 
 def style_layers(generator: Generator, layers: str | Iterable[int]) -> list[int]:
@@ -41,12 +57,8 @@ def style_layers(generator: Generator, layers: str | Iterable[int]) -> list[int]
 
     Raises ConfigError where it names nothing in this model, or the model has no styles by layer.
     """
-    sides = style_resolutions(generator)
-    if generator.num_ws < 2:
-        raise ConfigError(
-            f"layers: a model of family {generator.spec.family} has no styles by layer",
-            remedy="mix with a style-based model",
-        )
+    require_styles(generator, "layers")
+    sides = _sides_in_use(generator)
     if not isinstance(layers, str):
         return _checked_positions(layers, generator.num_ws)
     chosen: set[int] = set()
@@ -55,11 +67,20 @@ def style_layers(generator: Generator, layers: str | Iterable[int]) -> list[int]
         found = [position for position, side in enumerate(sides) if low <= side <= high]
         if not found:
             raise ConfigError(
-                f"layers: {part.strip()!r} names no layer of a model of {generator.spec.resolution} px",
+                f"layers: {part.strip()!r} names no layer of a model of {sides[-1]} px",
                 remedy=f"its resolutions are {', '.join(str(side) for side in sorted(set(sides)))}",
             )
         chosen.update(found)
     return sorted(chosen)
+
+
+def require_styles(generator: Generator, what: str) -> None:
+    """ConfigError, with `what` was asked for, where the family has no styles by layer."""
+    if generator.num_ws < 2:
+        raise ConfigError(
+            f"{what}: a model of family {generator.spec.family} has no styles by layer: it reads its latent z once",
+            remedy="take a model of a style-based family, such as stylegan2",
+        )
 
 
 def _band(text: str, whole: str) -> tuple[int, int]:
@@ -163,6 +184,7 @@ def interpolate_styles(
     seeds: Sequence[int],
     *,
     steps: int = 8,
+    loop: bool = False,
     labels: Labels = None,
     psi: float = 1.0,
     cutoff: int | None = None,
@@ -170,19 +192,22 @@ def interpolate_styles(
     batch_size: int = 16,
     progress: Progress | None = None,
 ) -> NDArray[Any]:
-    """A straight walk in w from seed to seed: uint8 or uint16 [(len(seeds) - 1) * steps + 1, C, R, R].
+    """A walk from seed to seed: uint8 or uint16 [(len(seeds) - 1) * steps + 1, C, R, R], or [len(seeds) * steps, ...].
 
-    Images 0, steps, 2 * steps ... have just the styles of the seeds. The noise is the first seed's throughout, so that
-    nothing flickers.
+    It runs straight in w; where a family has no w, along the arc between the two z, since standard normal vectors lie
+    near a sphere, on whose chords the generator was never trained (White 2016). Images 0, steps, 2 * steps ... are just
+    those of the seeds. The noise is the first seed's throughout, so that nothing flickers.
 
     Parameters
     ----------
     snapshot
         The generator, from `load_snapshot`.
     seeds
-        At least two stations; name the first again at the end for a loop.
+        At least two stations.
     steps
         Images from one station to the next.
+    loop
+        Walk on from the last station to the first, whose image is not repeated: shown again and again, it is seamless.
     labels
         A class for all stations or one each, by name or index. With one seed twice and two classes, the walk shows
         what the model holds for the difference between the classes.
@@ -208,11 +233,53 @@ def interpolate_styles(
             remedy="name at least two seeds",
         )
     kinds = class_indices(labels, seeds, snapshot.meta)
+    if loop:
+        seeds, kinds = [*seeds, seeds[0]], [*kinds, kinds[0]]
+    way = _w_walk if generator.num_ws > 1 else _z_walk
+    ws = way(snapshot, seeds, kinds, steps, psi, cutoff)
+    if loop:
+        ws = ws[:-1]
+    return _synthesise(snapshot, ws, [seeds[0]] * len(ws), noise, batch_size, progress)
+
+
+def _w_walk(
+    snapshot: Snapshot, seeds: Sequence[int], kinds: Sequence[int], steps: int, psi: float, cutoff: int | None
+) -> Tensor:
+    """ws [(len(seeds) - 1) * steps + 1, num_ws, w_dim] on straight lines between the seeds' own."""
     stations = map_styles(snapshot, seeds, kinds, psi=psi, cutoff=cutoff)  # [N, num_ws, w_dim]
     shares = torch.arange(steps, device=stations.device)[:, None, None] / steps
     parts = [torch.lerp(a[None], b[None], shares.to(a)) for a, b in pairwise(stations)]
-    ws = torch.cat([*parts, stations[-1:]])
-    return _synthesise(snapshot, ws, [seeds[0]] * len(ws), noise, batch_size, progress)
+    return torch.cat([*parts, stations[-1:]])
+
+
+@torch.no_grad()
+def _z_walk(
+    snapshot: Snapshot, seeds: Sequence[int], kinds: Sequence[int], steps: int, psi: float, cutoff: int | None
+) -> Tensor:
+    """The same for families without w: arcs between the seeds' z, and straight lines between the one-hot classes."""
+    generator = snapshot.generator
+    device = next(generator.parameters()).device
+    z = latents(seeds, generator.spec.z_dim)  # [N, z_dim]
+    shares = torch.arange(steps) / steps
+    arcs = torch.cat([*(slerp(a, b, shares) for a, b in pairwise(z)), z[-1:]]).to(device)
+    c = one_hot(kinds, generator.spec.num_classes)  # [N, K] or None
+    if c is not None:
+        parts = [torch.lerp(a[None], b[None], shares[:, None]) for a, b in pairwise(c)]
+        c = torch.cat([*parts, c[-1:]]).to(device)
+    return generator.mapping(arcs, c, psi=psi, cutoff=cutoff)
+
+
+def slerp(a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
+    """Spherical interpolation from a [D] to b [D] at shares [S]: [S, D] (Shoemake 1985, the formula of section 3.3).
+
+    Straight where the two point the same way or opposite ways, between which no arc is the shortest.
+    """
+    cosine = torch.dot(a, b) / (a.norm() * b.norm())
+    angle = torch.arccos(cosine.clamp(-1, 1))
+    t = shares.to(a)[:, None]
+    if torch.sin(angle) < 1e-4:
+        return torch.lerp(a[None], b[None], t)
+    return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
 
 
 @torch.inference_mode()

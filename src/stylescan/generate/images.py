@@ -69,6 +69,7 @@ def provenance(
     psi: float = 1.0,
     cutoff: int | None = None,
     noise: NoiseKind = "random",
+    resolution: int | None = None,
 ) -> dict[str, str]:
     """What a file says of itself: enough to make it again, and no time, host or path."""
     names = snapshot.meta.class_names
@@ -82,10 +83,12 @@ def provenance(
     }
     if cutoff is not None:
         text["cutoff"] = str(cutoff)
+    if resolution is not None:
+        text["resolution"] = str(resolution)
     kinds = [label for label in labels if label != NO_CLASS]
     if kinds:
         text["class"] = ",".join(names[label] for label in kinds)
-    spacing = _spacing_mm(snapshot)
+    spacing = _spacing_mm(snapshot, resolution or snapshot.generator.spec.resolution)
     if spacing:
         text["spacing_mm"] = f"{spacing[0]:.6g} x {spacing[1]:.6g} (rows x columns)"
     return text
@@ -118,6 +121,7 @@ def write_images(
     psi: float = 1.0,
     cutoff: int | None = None,
     noise: NoiseKind = "random",
+    resolution: int | None = None,
     batch_size: int = 16,
     unpad: bool = True,
     overwrite: bool = False,
@@ -139,13 +143,14 @@ def write_images(
         psi=psi,
         cutoff=cutoff,
         noise=noise,
+        resolution=resolution,
         batch_size=batch_size,
         progress=progress,
     )
     planned = [folder / name for pair in zip(seeds, kinds) for name in file_names(snapshot, *pair)]
     if not overwrite:
         refuse_existing(planned)
-    settings = _Settings(snapshot, folder, psi, cutoff, noise, unpad)
+    settings = _Settings(snapshot, folder, psi, cutoff, noise, unpad, resolution)
     with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
         waiting: list[Future[None]] = []
         for batch in batches:
@@ -165,6 +170,7 @@ def write_sample_grid(
     psi: float = 1.0,
     cutoff: int | None = None,
     noise: NoiseKind = "random",
+    resolution: int | None = None,
     batch_size: int = 16,
     unpad: bool = True,
     overwrite: bool = False,
@@ -174,7 +180,7 @@ def write_sample_grid(
     """Sample `seeds` and write them as one picture, rows of `columns`; arguments as in `write_images`."""
     if columns < 1:
         raise ConfigError(f"columns: found {columns}, expected at least 1", remedy="give for instance 8")
-    room = MAX_GRID_PIXELS // snapshot.generator.spec.resolution**2
+    room = MAX_GRID_PIXELS // (resolution or snapshot.generator.spec.resolution) ** 2
     if len(seeds) > room:
         raise ConfigError(f"grid: {len(seeds):,} images in one picture, expected at most {room:,}",
                           remedy="write single files, or several grids")  # fmt: skip
@@ -188,11 +194,12 @@ def write_sample_grid(
         psi=psi,
         cutoff=cutoff,
         noise=noise,
+        resolution=resolution,
         batch_size=batch_size,
         progress=progress,
     )
     images = np.concatenate([images for _, _, images in batches])
-    text = provenance(snapshot, seeds=seeds, labels=kinds, psi=psi, cutoff=cutoff, noise=noise)
+    text = provenance(snapshot, seeds=seeds, labels=kinds, psi=psi, cutoff=cutoff, noise=noise, resolution=resolution)
     shown = unpadded(images, snapshot) if unpad else images
     return [write_grid(path, shown, text, columns=columns, overwrite=overwrite)]
 
@@ -256,14 +263,16 @@ class _Settings:
     cutoff: int | None
     noise: NoiseKind
     unpad: bool
+    resolution: int | None
 
 
 def _write_one(settings: _Settings, seed: int, label: int, image: NDArray[Any]) -> None:
     """One image [C, R, R] to its file or files."""
     snapshot = settings.snapshot
     text = provenance(
-        snapshot, seeds=[seed], labels=[label], psi=settings.psi, cutoff=settings.cutoff, noise=settings.noise
-    )
+        snapshot, seeds=[seed], labels=[label], psi=settings.psi, cutoff=settings.cutoff, noise=settings.noise,
+        resolution=settings.resolution,
+    )  # fmt: skip
     planes = _planes(unpadded(image, snapshot) if settings.unpad else image)
     for k, (name, plane) in enumerate(zip(file_names(snapshot, seed, label), planes)):
         own = text if len(planes) == 1 else {**text, "channel": str(k)}
@@ -282,13 +291,13 @@ def _finish(futures: list[Future[None]]) -> None:
         future.result()
 
 
-def _spacing_mm(snapshot: Snapshot) -> tuple[float, float] | None:
-    """(row, column) spacing of the generated image in millimetres, where the training data stated one."""
+def _spacing_mm(snapshot: Snapshot, resolution: int) -> tuple[float, float] | None:
+    """(row, column) spacing in millimetres of generated images of `resolution` pixels, where the training data stated one."""
     if snapshot.meta.geometry is None:
         return None
     geometry = Geometry.model_validate(snapshot.meta.geometry)
     spacing = geometry.output_spacing_mm
     if spacing is None:
         return None
-    scale = geometry.output_height / snapshot.generator.spec.resolution
+    scale = geometry.output_height / resolution
     return spacing[0] * scale, spacing[1] * scale

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from stylescan.data.prepared import to_integers
 from stylescan.errors import ConfigError
+from stylescan.generate.reached import stage_at
 from stylescan.generate.snapshot import Snapshot, SnapshotMeta
-from stylescan.nets.protocols import Generator, Noise, one_hot
+from stylescan.nets.protocols import Generator, Noise, Stage, one_hot
 from stylescan.randomness import numpy_generator, torch_generator
 
 NoiseKind = Literal["random", "const", "none"]
@@ -109,6 +110,7 @@ def sample_images(
     psi: float = 1.0,
     cutoff: int | None = None,
     noise: NoiseKind = "random",
+    resolution: int | None = None,
     batch_size: int = 16,
     progress: Progress | None = None,
 ) -> NDArray[Any]:
@@ -130,6 +132,8 @@ def sample_images(
         Truncate only so many first styles.
     noise
         Per-layer noise: `random` for each seed, `const` for the model's own maps, or `none`.
+    resolution
+        Of models that grow: the images as they are at this resolution, up to the one they were trained to.
     batch_size
         Images at a time; decides memory and speed, not the result.
     progress
@@ -153,12 +157,14 @@ def sample_images(
         psi=psi,
         cutoff=cutoff,
         noise=noise,
+        resolution=resolution,
         batch_size=batch_size,
         progress=progress,
     )
     made = [images for _, _, images in batches]
     spec = snapshot.generator.spec
-    empty = np.empty((0, spec.img_channels, spec.resolution, spec.resolution), f"uint{snapshot.meta.bits}")
+    side = resolution or spec.resolution
+    empty = np.empty((0, spec.img_channels, side, side), f"uint{snapshot.meta.bits}")
     return np.concatenate([empty, *made])
 
 
@@ -170,6 +176,7 @@ def sample(
     psi: float = 1.0,
     cutoff: int | None = None,
     noise: NoiseKind = "random",
+    resolution: int | None = None,
     batch_size: int = 16,
     device: torch.device | None = None,
     progress: Progress | None = None,
@@ -179,6 +186,7 @@ def sample(
     labels : a class for all or one each, by name or index; None draws them (NO_CLASS for a model without classes).
     psi : truncation towards the class's mean w, 1 = none. cutoff : truncate only this many first layers.
     noise : 'random' draws each image's maps from its seed, 'const' takes the net's own, 'none' leaves noise out.
+    resolution : of growing families, a resolution that they have reached; None for the full one, enlarged to it.
     device : where to compute; the snapshot's generator is moved there. None leaves it where it is.
 
     A seed gives the same image in any batch, but for rounding in the last bit of the sums.
@@ -187,6 +195,7 @@ def sample(
     generator = snapshot.generator
     kinds = class_indices(labels, seeds, snapshot.meta)
     check_options(generator, psi=psi, cutoff=cutoff, noise=noise, batch_size=batch_size)
+    stage = None if resolution is None else stage_at(generator, resolution)
     if device is not None:
         generator.to(device)
     return sample_batches(
@@ -197,6 +206,7 @@ def sample(
         psi=psi,
         cutoff=cutoff,
         noise=noise,
+        stage=stage,
         batch_size=batch_size,
         progress=progress,
     )
@@ -211,22 +221,29 @@ def sample_batches(
     psi: float = 1.0,
     cutoff: int | None = None,
     noise: NoiseKind = "random",
+    stage: Stage | None = None,
     batch_size: int = 16,
     progress: Progress | None = None,
 ) -> Iterator[Batch]:
     """What `sample` yields, for a bare generator with a class index for each seed; nothing is checked."""
     for start in range(0, len(seeds), batch_size):
         some, kinds = list(seeds[start : start + batch_size]), list(labels[start : start + batch_size])
-        yield some, kinds, to_integers(_images(generator, some, kinds, psi, cutoff, noise), bits)
+        yield some, kinds, to_integers(_images(generator, some, kinds, psi, cutoff, noise, stage), bits)
         if progress:
             progress(start + len(some), len(seeds), "images")
 
 
 @torch.inference_mode()  # not around the `yield`: the caller's own code must not run in this mode
 def _images(
-    generator: Generator, seeds: list[int], labels: list[int], psi: float, cutoff: int | None, noise: NoiseKind
+    generator: Generator,
+    seeds: list[int],
+    labels: list[int],
+    psi: float,
+    cutoff: int | None,
+    noise: NoiseKind,
+    stage: Stage | None,
 ) -> Tensor:
-    return synthesise(generator, styles(generator, seeds, labels, psi=psi, cutoff=cutoff), seeds, noise)
+    return synthesise(generator, styles(generator, seeds, labels, psi=psi, cutoff=cutoff), seeds, noise, stage)
 
 
 def styles(
@@ -239,12 +256,19 @@ def styles(
     return generator.mapping(z, None if c is None else c.to(device), psi=psi, cutoff=cutoff)
 
 
-def synthesise(generator: Generator, ws: Tensor, seeds: Sequence[int], noise: NoiseKind) -> Tensor:
-    """Images [N, C, H, W] of ws [N, num_ws, w_dim]; random noise is that of each image's seed."""
+def synthesise(
+    generator: Generator, ws: Tensor, seeds: Sequence[int], noise: NoiseKind, stage: Stage | None = None
+) -> Tensor:
+    """Images [N, C, H, W] of ws [N, num_ws, w_dim]; random noise is that of each image's seed.
+
+    stage : of growing families alone; their images have its resolution.
+    """
     maps: Noise = noise
     if noise == "random" and generator.synthesis.noise_shapes:
         maps = [part.to(ws.device) for part in noise_maps(seeds, generator.synthesis.noise_shapes)]
-    return generator.synthesis(ws, noise=maps)
+    if stage is None:
+        return generator.synthesis(ws, noise=maps)
+    return generator.synthesis(ws, noise=maps, stage=stage)
 
 
 def class_indices(labels: Labels, seeds: Sequence[int], meta: SnapshotMeta) -> list[int]:

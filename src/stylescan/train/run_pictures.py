@@ -20,7 +20,7 @@ from stylescan.train.run_story import RunStory, common_positions, kimg, read_she
 
 Progress = Callable[[int, int, str], None]
 MAX_ROWS, MAX_COLUMNS = 100, 32
-MAX_FRAMES, MAX_FRAME_PX = 120, 1600  # an animation that a browser opens
+MAX_FRAMES, MAX_FRAME_PX = 120, 1100  # an animation that a browser opens
 _HOLD_S = 2.0  # the last frame stays, before the animation begins anew
 
 
