@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ def test_levels_follow_each_other_on_whole_batches(
     assert [4 * 2**level.depth for level in levels] == [start * 2**k for k in range(depths)]
     assert levels[0].first == 0
     assert sum(shares(levels, images)) == pytest.approx(1)
-    for number, (level, after) in enumerate(zip(levels, levels[1:])):
+    for number, (level, after) in enumerate(pairwise(levels)):
         assert (after.first - level.first) % level.batch == 0
         # the wanted share, to the next whole batch
         end = images * sum(lengths[: number + 1]) / sum(lengths)

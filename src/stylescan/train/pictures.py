@@ -20,9 +20,11 @@ GRID_COLUMNS = 8
 ALL_PENALTIES = ("r1_penalty", "r2_penalty", "gp_penalty", "drift_penalty", "pl_penalty")
 
 
-def _grid_rows(num_classes: int) -> list[int]:
-    """One class a row: at least four rows, every class the same number of them."""
+def _grid_rows(num_classes: int, rows: int | None) -> list[int]:
+    """The class of each row: in turn; without a number of rows at least four, every class the same number of them."""
     k = max(num_classes, 1)
+    if rows is not None:
+        return [row % k for row in range(rows)]
     return [row % k for row in range(k * -(-4 // k))][: max(4, k)]
 
 
@@ -35,16 +37,18 @@ def save_grid(path: Path, images: np.ndarray, *, columns: int = GRID_COLUMNS) ->
     write_bytes_atomic(path, encode_png(grid(eight, columns=columns), {"Title": "training grid, not for diagnosis"}))
 
 
-def real_grid(dataset: PreparedDataset, indices: np.ndarray, *, seed: int) -> np.ndarray:
+def real_grid(
+    dataset: PreparedDataset, indices: np.ndarray, *, seed: int, columns: int = GRID_COLUMNS, rows: int | None = None
+) -> np.ndarray:
     """Real training images, spread over subjects, a class a row: [N, C, H, W]."""
     rng = numpy_generator(seed, "real_grid")
     chosen: list[int] = []
-    for row in _grid_rows(dataset.num_classes):
+    for row in _grid_rows(dataset.num_classes, rows):
         mine = indices if dataset.num_classes == 0 else indices[dataset.labels[indices] == row]
         fresh = np.setdiff1d(mine, chosen)
-        pool = fresh if len(fresh) >= GRID_COLUMNS else mine
+        pool = fresh if len(fresh) >= columns else mine
         if len(pool):
-            chosen += rng.choice(pool, GRID_COLUMNS, replace=len(pool) < GRID_COLUMNS).tolist()
+            chosen += rng.choice(pool, columns, replace=len(pool) < columns).tolist()
     return dataset.read(np.array(chosen))
 
 
@@ -54,9 +58,9 @@ def fake_images(G: Generator, labels: Sequence[int], *, bits: int, noise: NoiseK
     return np.concatenate([images for _, _, images in batches])
 
 
-def fake_grid(G: Generator, *, bits: int) -> np.ndarray:
+def fake_grid(G: Generator, *, bits: int, columns: int = GRID_COLUMNS, rows: int | None = None) -> np.ndarray:
     """The same latents at every call, a class a row, so that grids of a run can be compared."""
-    return fake_images(G, [row for row in _grid_rows(G.spec.num_classes) for _ in range(GRID_COLUMNS)], bits=bits)
+    return fake_images(G, [row for row in _grid_rows(G.spec.num_classes, rows) for _ in range(columns)], bits=bits)
 
 
 def save_curves(path: Path, log: list[dict[str, Any]]) -> None:

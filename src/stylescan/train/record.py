@@ -40,7 +40,9 @@ class Recorder:
 
     def reals(self, train_indices: np.ndarray) -> None:
         """A grid of real images."""
-        save_grid(self.run.pictures / "reals.png", real_grid(self.dataset, train_indices, seed=self.config.seed))
+        columns, rows = self.config.train.grid_columns, self.config.train.grid_rows
+        images = real_grid(self.dataset, train_indices, seed=self.config.seed, columns=columns, rows=rows)
+        save_grid(self.run.pictures / "reals.png", images, columns=columns)
 
     def line(self, state: TrainState, values: dict[str, Any]) -> None:
         """One line of log.jsonl at this moment."""
@@ -48,8 +50,9 @@ class Recorder:
 
     def grid(self, state: TrainState) -> None:
         """A grid of fakes at fixed latents."""
-        images = fake_grid(state.G_ema, bits=self.dataset.bits)
-        save_grid(self.run.pictures / f"fakes_{state.nimg:09d}.png", images)
+        columns, rows = self.config.train.grid_columns, self.config.train.grid_rows
+        images = fake_grid(state.G_ema, bits=self.dataset.bits, columns=columns, rows=rows)
+        save_grid(self.run.pictures / f"fakes_{state.nimg:09d}.png", images, columns=columns)
 
     def curves(self) -> None:
         """Losses and scores so far."""

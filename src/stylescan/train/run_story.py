@@ -17,7 +17,6 @@ from PIL import Image
 from stylescan.config import RunConfig, read_config
 from stylescan.errors import ConfigError, DataError
 from stylescan.generate.drawing import Picture
-from stylescan.train.pictures import GRID_COLUMNS
 from stylescan.train.run_folder import RunFolder, read_log
 
 _GRID = re.compile(r"fakes_(\d{1,15})\.png")
@@ -65,7 +64,7 @@ class RunStory:
         expected = sizes[next(iter(self.grids.values()))]
         for file, size in sizes.items():
             columns, rest = divmod(size[0] + _GAP, width + _GAP)
-            wrong = rest or (size[1] + _GAP) % (height + _GAP) or not 0 < columns <= GRID_COLUMNS
+            wrong = rest or (size[1] + _GAP) % (height + _GAP) or not 0 < columns <= self.config.train.grid_columns
             if wrong or (file != self.reals and size != expected):
                 raise DataError(
                     f"{file}: {size[0]}x{size[1]} px, expected a grid of images of {width}x{height} px"
