@@ -42,6 +42,8 @@ def prepare_scans(
     contrasts: bool = False,
     percentiles: tuple[float, float] = (0.5, 99.5),
     bits: Literal[8, 16] = 8,
+    only_classes: Sequence[str] = (),
+    ignore_classes: bool = False,
     holdout: float = 0.2,
     select: float = 0.1,
     seed: int = 0,
@@ -86,6 +88,10 @@ def prepare_scans(
         Source values that become black and white, for more than 8 bits.
     bits
         Depth of the prepared images, 8 or 16.
+    only_classes
+        Keep the images of these classes alone. With one class left the dataset has no classes.
+    ignore_classes
+        Keep all images and drop their classes.
     holdout, select
         Shares of the subjects (at least 5 each) kept for judging, and for choosing checkpoints.
     seed
@@ -122,9 +128,9 @@ def prepare_scans(
         options = PrepareOptions(
             resolution=resolution, layout=layout, pattern=pattern, plane=plane, symmetry=symmetry, slices=slices,
             every=every, min_foreground=min_foreground, field_of_view_mm=field_of_view_mm, contrasts=contrasts,
-            percentiles=percentiles, bits=bits, holdout=holdout, select=select, seed=seed, keep_ids=keep_ids, salt=salt,
-            repair=repair, skip_corrupt=skip_corrupt, allow_label_volumes=allow_label_volumes,
-            overwrite=overwrite, workers=workers,
+            percentiles=percentiles, bits=bits, only_classes=only_classes, ignore_classes=ignore_classes,
+            holdout=holdout, select=select, seed=seed, keep_ids=keep_ids, salt=salt, repair=repair,
+            skip_corrupt=skip_corrupt, allow_label_volumes=allow_label_volumes, overwrite=overwrite, workers=workers,
         )  # fmt: skip
     except ValidationError as problem:
         first = problem.errors()[0]

@@ -129,7 +129,9 @@ class TrainConfig(_Frozen):
     log_kimg: float = Field(gt=0, description="between lines of log.jsonl")
     grid_kimg: float = Field(gt=0, description="between sample grids")
     grid_columns: int = Field(8, ge=1, le=64, description="images a row of the sample grids")
-    grid_rows: int | None = Field(None, ge=1, le=64, description="rows of the sample grids (none = a class each, 4 at least)")
+    grid_rows: int | None = Field(
+        None, ge=1, le=64, description="rows of the sample grids (none = a class each, 4 at least)"
+    )
     score_kimg: float | None = Field(None, gt=0, description="between scores on select (none = never)")
     score_images: int = Field(512, ge=16, description="fakes a score")
 

@@ -19,6 +19,7 @@ from stylescan.nets.r3gan import (
     ResidualBlock,
     fitting_group,
 )
+from stylescan.ops.spectral import apply_spectral_norm
 
 
 def spec(**changes) -> R3GANSpec:
@@ -189,3 +190,12 @@ def test_pointwise_is_a_1x1_convolution() -> None:
     nn.init.normal_(layer.bias)
     x = torch.randn(2, 6, 5, 5)
     torch.testing.assert_close(layer(x), F.conv2d(x, layer.weight[:, :, None, None], layer.bias))
+
+
+def test_spectral_norm_meets_no_weight_of_zeros() -> None:
+    G, D = nets(spec(spectral_norm="both"))
+    for net in (G.synthesis, D):
+        apply_spectral_norm(net)
+    assert D(G(torch.randn(2, 8))).isfinite().all()
+    G, _ = nets(spec(spectral_norm="D"))
+    assert not G.synthesis.blocks["r4"][0].project.weight.any()

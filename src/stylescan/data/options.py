@@ -11,6 +11,8 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 # These say how to work, not what to make, or must not be shared: they stay out of the manifest.
 _NOT_RECORDED = {"workers", "overwrite", "salt"}
+# These came after the first sets: recorded only where they are used, so that those sets keep their hash.
+_LATER = {"contrasts", "only_classes", "ignore_classes"}
 MIN_RESOLUTION, MAX_RESOLUTION = 16, 1024
 
 
@@ -29,6 +31,8 @@ class PrepareOptions(BaseModel):
     contrasts: take the fourth axis of volumes as contrasts, each a channel with percentiles of its own.
     percentiles: source values that become 0 and the largest integer, for more than 8 bits; per volume (or subject).
     bits: 8 or 16 a value in the prepared set.
+    only_classes: keep the images of these classes alone; one class makes a set without classes. ignore_classes: keep
+        all images and drop their classes.
     holdout, select: shares of the subjects (at least 5 each, see split.py). seed: draws the split.
     keep_ids: leave subject names and file names readable. salt: hides them otherwise; drawn once per dataset if None.
     repair: split anew by subject where a given split leaks. skip_corrupt: leave unreadable files out instead of
@@ -50,6 +54,8 @@ class PrepareOptions(BaseModel):
     contrasts: bool = False
     percentiles: tuple[float, float] = (0.5, 99.5)
     bits: Literal[8, 16] = 8
+    only_classes: tuple[str, ...] = ()
+    ignore_classes: bool = False
     holdout: float = Field(default=0.2, ge=0.0, le=0.8)
     select: float = Field(default=0.1, ge=0.0, le=0.8)
     seed: int = Field(default=0, ge=0)
@@ -81,6 +87,11 @@ class PrepareOptions(BaseModel):
             raise ValueError(r"has no named group such as (?P<subject>\d+)")
         return value
 
+    @field_validator("only_classes")
+    @classmethod
+    def _in_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(value)))  # the same classes in another order are the same dataset
+
     @model_validator(mode="after")
     def _ranges(self) -> Self:
         if not self.slices[0] < self.slices[1]:
@@ -89,11 +100,13 @@ class PrepareOptions(BaseModel):
             raise ValueError(f"percentiles {self.percentiles}: expected 0 <= low < high <= 100")
         if self.symmetry == "left-right" and self.plane == "sagittal":
             raise ValueError("symmetry left-right: a sagittal image shows front and back, mirroring it is never lawful")
+        if self.only_classes and self.ignore_classes:
+            raise ValueError("only-class keeps classes and ignore-classes drops them all: give one of the two")
         if self.holdout + self.select > 0.9:
             raise ValueError(f"holdout {self.holdout} + select {self.select} leave less than a tenth to train on")
         return self
 
     def recorded(self) -> dict[str, object]:
         """The settings that decide what comes out, as JSON values."""
-        # `contrasts` came later: left out where it is off, so that sets prepared before keep their hash.
-        return self.model_dump(mode="json", exclude=_NOT_RECORDED | (set() if self.contrasts else {"contrasts"}))
+        unused = {name for name in _LATER if not getattr(self, name)}
+        return self.model_dump(mode="json", exclude=_NOT_RECORDED | unused)

@@ -67,17 +67,18 @@ def make_plan(sources: list[Source], rows: list[Surveyed], options: PrepareOptio
         warnings.append("grey and colour images are mixed: grey ones are stored as equal colour channels")
     for note, count in Counter(note for row in rows for note in row.notes).items():
         warnings.append(f"{count} volumes: {note}")
-    names = _class_names(sources, warnings)
+    names = _class_names(sources, options, warnings)
     return Plan(
         items, rows, subjects, splits, names, claim, resolution, channels, view, intensity, copies, notes, warnings
     )
 
 
-def _class_names(sources: Sequence[Source], warnings: list[str]) -> list[str]:
+def _class_names(sources: Sequence[Source], options: PrepareOptions, warnings: list[str]) -> list[str]:
     names = sorted({source.label for source in sources if source.label is not None}, key=natural_key)
     unlabelled = sum(source.label is None for source in sources)
     if len(names) == 1 and not unlabelled:
-        warnings.append(f"every image has the class {names[0]!r}: the set is prepared without classes")
+        if not options.only_classes:
+            warnings.append(f"every image has the class {names[0]!r}: the set is prepared without classes")
         return []
     if names and unlabelled:
         warnings.append(f"{unlabelled} of {len(sources)} scans have no class")

@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stylescan.data.audit import AUDIT_NAME, Audit, make_audit
+from stylescan.data.classes import choose_classes
 from stylescan.data.contact_sheet import SHEET_NAME, write_contact_sheet
 from stylescan.data.describe import PublicNames, make_findings, make_manifest
 from stylescan.data.identity import fingerprint, kept_salt, load_salt
@@ -57,6 +58,8 @@ def prepare(
     source, out, options = Path(source), Path(out), options or PrepareOptions()
     check_places(source, out)
     sources, layout, seen = find_sources(source, options)
+    sources, kept = choose_classes(sources, options)
+    seen += kept
     settings = {**options.recorded(), "layout": layout, "prepare_version": PREPARE_VERSION}
     listing = json_hash([_listed(item) for item in sources])
     current = _up_to_date(out, settings, listing, options)

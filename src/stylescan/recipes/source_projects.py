@@ -89,8 +89,8 @@ def knee_stylegan(data: DataFingerprint, total_kimg: float, machine: Machine, *,
     """StyleGAN grown from 4 px, logistic loss with R1 against the relativistic average hinge: the second knee system.
 
     Source: knee MRI at 256 and 512 px, latent 512, mapping of 4 layers, blur [1,2,1], Adam .003, epochs a level
-    2, 4, 8, 8, 16, 24, 32 (40 at 512), each fading in over its first half, mixing .5, drift .001, 36 previews. Reported: the logistic
-    loss won; the hinge bent the edges of bones. R1 gamma 10 with the logistic loss is that of its upstream; it runs
+    2, 4, 8, 8, 16, 24, 32 (40 at 512), each fading in over its first half, mixing .5, drift .001, 36 previews. Reported:
+    the logistic loss won; the hinge bent the edges of bones. R1 gamma 10 with the logistic loss is that of its upstream; it runs
     every 16 steps here, at equal strength. The hinge has no gradient penalty, as reported: `train` warns. Expect: the
     two compare at equal kimg (`stylescan pictures RUN_A RUN_B`).
     """

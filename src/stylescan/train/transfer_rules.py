@@ -58,9 +58,9 @@ class Rules(Protocol):
         ...
 
 
-def scale_change(old: Any, new: Any) -> str | None:
-    """Why no weight of the source means the same here: options that change what a stored weight stands for."""
-    for key in ("equalised_lr", "spectral_norm"):
+def scale_change(old: Any, new: Any, *more: str) -> str | None:
+    """Why no weight of the source means the same here: options that change what a stored weight stands for, and `more`."""
+    for key in ("equalised_lr", "spectral_norm", *more):
         a, b = getattr(old, key, None), getattr(new, key, None)
         if a != b:
             return f"{key} {a} -> {b}"
@@ -132,13 +132,10 @@ class StyleGAN2Rules:
         tensors = self.source.G if net == "G" else self.source.D
         if tensors is None:
             return "no discriminator came along"
-        changed = scale_change(self.old, self.new)
+        keys = ("z_dim", "w_dim", "mapping_layers") if name.startswith("mapping.") else ()
+        changed = scale_change(self.old, self.new, *keys)
         if changed:
             return changed
-        if name.startswith("mapping."):
-            for key in ("z_dim", "w_dim", "mapping_layers"):
-                if getattr(self.old, key) != getattr(self.new, key):
-                    return f"{key} {getattr(self.old, key)} -> {getattr(self.new, key)}"
         if self.k_old == 0 and name in ("mapping.embed.weight", "mapping.embed.bias", "embed.weight"):
             return "classes are new"
         image = name.startswith("from_image.") or re.fullmatch(r"synthesis\.to_images\.\d+\.(weight|bias)", name)
