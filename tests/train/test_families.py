@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from stylescan.config import RunConfig
 from stylescan.data.prepared import PreparedDataset
@@ -150,3 +151,32 @@ def test_growth_that_cannot_be_is_refused_before_the_first_step(
     config["growth"] = growth
     with pytest.raises(ConfigError, match=words):
         build_setup(RunConfig.model_validate(config), dataset, dataset.indices("train"))
+
+
+def test_a_growing_run_is_scored_at_its_last_resolution_and_begins_at_its_first(
+    tmp_path: Path, family_config, make_dataset
+) -> None:
+    dataset = make_dataset(resolution=16)
+    config = family_config("stylegan", dataset, train={"score_kimg": 0.01})
+    asked: list[int] = []
+    run = RunFolder(tmp_path / "run")
+    trainer = Trainer(run, dataset, config, CPU)
+
+    def score(generate) -> dict[str, float]:
+        asked.append(trainer.state.nimg)
+        return {"kid": float(len(asked))}  # the first would stay the best
+
+    trainer.score = score
+    trainer.train()
+    assert asked == [60, 72, 80, 92, 100, 112, 120]
+    assert trainer.state.progress.best_nimg == 60
+    first = np.asarray(Image.open(run.pictures / "fakes_000000000.png"))[:16, :16]
+    assert (first.reshape(4, 4, 4, 4) == first[::4, ::4][:, None, :, None]).all()  # 4 px, enlarged
+
+
+def test_wasserstein_runs_are_not_stopped_for_the_sign_of_scores(tmp_path: Path, family_config, make_dataset) -> None:
+    dataset = make_dataset(resolution=16)
+    for loss, told in (("wasserstein", False), ("logistic", True)):
+        config = family_config("stylegan2", dataset, objective={"loss": loss})
+        trainer = Trainer(RunFolder(tmp_path / loss), dataset, config, CPU)
+        assert trainer.guard.monitor.signs_tell == told

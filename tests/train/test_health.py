@@ -344,3 +344,10 @@ def test_probe(make_dataset, tiny_config, classes: int, subjects: int) -> None:
     collapsed = probe(G, D).diversity
     assert collapsed is not None
     assert collapsed < 0.01 * probed.diversity
+
+
+def test_signs_say_nothing_where_the_loss_leaves_zero_free() -> None:
+    wrong = [{"sign_real": -1.0}] * (SIGN_LINES + 5)
+    assert [f.watch for f in lines(monitor(divergence="warn"), *wrong)] == ["divergence"]
+    free = HealthMonitor(HealthConfig(divergence="warn"), TOTAL, signs_tell=False)
+    assert lines(free, *wrong) == []

@@ -12,6 +12,7 @@ from stylescan.config import RunConfig
 from stylescan.data.prepared import PreparedDataset
 from stylescan.runtime import Team
 from stylescan.train.health import Finding, HealthMonitor, Probed, decide, stop_error
+from stylescan.train.losses import ZERO_FIXING_LOSSES
 from stylescan.train.probe import FirstBadStep, Probe, weight_facts
 from stylescan.train.state import TrainState
 from stylescan.train.step import StepStats
@@ -44,7 +45,12 @@ class Guard:
     def __post_init__(self) -> None:
         augment = self.config.augment
         p_max = augment.p_max if augment.mode == "ada" else None
-        self.monitor = HealthMonitor(self.config.health, self.total_nimg, p_max=p_max)
+        self.monitor = HealthMonitor(
+            self.config.health,
+            self.total_nimg,
+            p_max=p_max,
+            signs_tell=self.config.objective.loss in ZERO_FIXING_LOSSES,
+        )
         self.first_bad = FirstBadStep(self.device)
 
     @property

@@ -20,7 +20,6 @@ Watch = Literal["nan", "divergence", "collapse", "overfitting", "augment_ceiling
 MAX_LOSS = 1e3
 # Penalties are squares, and a path length's first ones are large, because its running mean starts at 0.
 MAX_PENALTY = 1e5
-PENALTIES = ("r1_penalty", "r2_penalty", "pl_penalty", "gradient_penalty")
 # Adam moves a weight by about lr a step: at lr .0025 a random walk of 25 Mimg makes a unit weight 2 or 3, never 100.
 MAX_GROWTH = 100.0
 # The logistic loss fixes D's zero, and healthy signs of reals lie from 0 to 1; one line of a few images may fall below.
@@ -82,13 +81,17 @@ class HealthMonitor:
     """Judges what it is told; returns findings that are new, and the same one again only after it had gone away.
 
     Parameters: config: what to do about each watch ('ignore' switches it off); total_nimg: length of the run;
-    p_max: bound of adaptive augmentation, None where it is not adaptive.
+    p_max: bound of adaptive augmentation, None where it is not adaptive; signs_tell: whether the loss fixes D's zero, so
+    that the sign of a score means something.
     """
 
-    def __init__(self, config: HealthConfig, total_nimg: int, *, p_max: float | None = None) -> None:
+    def __init__(
+        self, config: HealthConfig, total_nimg: int, *, p_max: float | None = None, signs_tell: bool = True
+    ) -> None:
         self.config = config
         self.total_nimg = total_nimg
         self.p_max = p_max
+        self.signs_tell = signs_tell
         self._memory: dict[str, float] = {}
 
     def state(self) -> dict[str, float]:
@@ -118,12 +121,12 @@ class HealthMonitor:
         found = self._judge("nan", "loss", bool(bad), step if first_bad is None else first_bad, nimg, text)
         if bad:
             return found
-        large = [n for n, v in means.items() if abs(v) > (MAX_PENALTY if n in PENALTIES else MAX_LOSS)]
+        large = [n for n, v in means.items() if abs(v) > (MAX_PENALTY if n.endswith("_penalty") else MAX_LOSS)]
         text = f"{', '.join(f'{name} {means[name]:.4g}' for name in large)} in {SIZE_LINES} log lines running"
         found += self._judge("divergence", "size", bool(large), step, nimg, text, times=SIZE_LINES)
         sign = means.get("sign_real", 0.0)
         found += self._judge(
-            "divergence", "sign", sign < WRONG_SIGN, step, nimg,
+            "divergence", "sign", self.signs_tell and sign < WRONG_SIGN, step, nimg,
             f"D takes training images for fakes (mean sign of their scores {sign:.2f}) "
             f"since step {int(self._memory.get('since/divergence/sign', step))}",
             times=SIGN_LINES, images=LASTING_IMAGES,
@@ -199,10 +202,15 @@ class HealthMonitor:
         return [Finding(watch, step, text, REMEDIES[watch], action, int(memory.get(f"sound/{key}", 0.0)))]
 
 
+_STEADIER = (
+    "Start a new run with half the train.lr, or a gradient penalty four times as strong (objective.r1_gamma, r2_gamma or "
+    "gp_weight)."
+)
 REMEDIES: dict[Watch, str] = {
-    "nan": "Start a new run with half the train.lr or four times the objective.r1_gamma.",
-    "divergence": "Start a new run with half the train.lr or four times the objective.r1_gamma.",
-    "collapse": "Start a new run with a larger train.batch or objective.r1_gamma, or from another model (--init).",
+    "nan": _STEADIER,
+    "divergence": _STEADIER,
+    "collapse": "Start a new run with a larger train.batch, a stronger gradient penalty (objective.r1_gamma, gp_weight), or "
+    "from another model (--init).",
     "overfitting": "More subjects help most; else augment.mode=ada, a start from another model (--init), or fewer kimg. "
     "RUN/snapshot is the best on select, so nothing is lost.",
     "augment_ceiling": "The set is small for these nets: add subjects, start from another model (--init), or take "

@@ -24,7 +24,7 @@ from stylescan.train.run_folder import RunFolder, config_hash
 from stylescan.train.schedule import Level, level_at
 from stylescan.train.signals import stop_on_signals
 from stylescan.train.state import TrainState, build_state
-from stylescan.train.step import StepStats, build_setup, train_step
+from stylescan.train.step import StepStats, build_setup, note_stage, train_step
 from stylescan.train.transfer import TransferPlan, apply_transfer
 
 ASK_TEAM_STEPS = 8
@@ -75,6 +75,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self.setup = build_setup(self.config, self.dataset, self.dataset.indices("train"), team=self.team)
         self.state: TrainState = build_state(self.config, self.setup.phases, device=self.device)
+        note_stage(self.state, self.setup.levels[0].stage(0))
         self.stats = StepStats()
         self.total_nimg = math.ceil(self.config.train.total_kimg * 1000)
         self.hash = config_hash(self.config)
@@ -196,6 +197,7 @@ class Trainer:
         level = level_at(self.setup.levels, self.state.nimg)
         grown = level.first > before and self.state.nimg < self.total_nimg
         grid = grown or self._due(before, train.grid_kimg)
+        score = score and level is self.setup.levels[-1]  # lower resolutions compete with none of the data's
         if grid or score or save:
             settle_spectral_norm(self.state.G_ema)  # its vectors are G's, not those of the averaged weights
         if grid:

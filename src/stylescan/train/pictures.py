@@ -1,11 +1,9 @@
-"""Pictures of a run: real and fake grids, loss and score curves."""
+"""Sample grids of a run: real and generated images, alike in order from first to last."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +15,6 @@ from stylescan.nets.protocols import Generator
 from stylescan.randomness import numpy_generator
 
 GRID_COLUMNS = 8
-ALL_PENALTIES = ("r1_penalty", "r2_penalty", "gp_penalty", "drift_penalty", "pl_penalty")
 
 
 def _grid_rows(num_classes: int, rows: int | None) -> list[int]:
@@ -61,36 +58,3 @@ def fake_images(G: Generator, labels: Sequence[int], *, bits: int, noise: NoiseK
 def fake_grid(G: Generator, *, bits: int, columns: int = GRID_COLUMNS, rows: int | None = None) -> np.ndarray:
     """The same latents at every call, a class a row, so that grids of a run can be compared."""
     return fake_images(G, [row for row in _grid_rows(G.spec.num_classes, rows) for _ in range(columns)], bits=bits)
-
-
-def save_curves(path: Path, log: list[dict[str, Any]]) -> None:
-    """Losses, D's scores and the select scores over kimg, as one PNG."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"font.size": 9}):
-        figure = Figure(figsize=(9, 7), layout="constrained")
-        panels = figure.subplots(3, 1, sharex=True)
-        lines = [line for line in log if "G_loss" in line]
-        groups = (
-            ("loss", ("G_loss", "D_loss", *(name for name in ALL_PENALTIES if any(name in line for line in lines)))),
-            ("D's score", ("score_real", "score_fake")),
-        )
-        for panel, (label, names) in zip(panels, groups):
-            for name in names:
-                points = [(line["nimg"] / 1000, line[name]) for line in lines if name in line]
-                if points:
-                    panel.plot(*zip(*points), label=name, linewidth=1)
-            panel.set_ylabel(label)
-            if lines:
-                panel.legend(loc="upper right", frameon=False, ncols=4)
-        scored = [(line["nimg"] / 1000, line["kid"]) for line in log if "kid" in line]
-        if scored:
-            panels[2].plot(*zip(*scored), marker="o", color="black", linewidth=1)
-        panels[2].set_ylabel("KID on select")
-        panels[2].set_xlabel("kimg (thousand real images shown)")
-        for panel in panels:
-            panel.grid(alpha=0.3)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=100)
-    write_bytes_atomic(path, buffer.getvalue())

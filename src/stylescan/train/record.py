@@ -9,11 +9,12 @@ import numpy as np
 
 from stylescan.config import RunConfig, write_config
 from stylescan.data.prepared import PreparedDataset
-from stylescan.files import storage_error, write_json_atomic
+from stylescan.files import storage_error, write_bytes_atomic, write_json_atomic
 from stylescan.generate.sample import apportion
 from stylescan.generate.snapshot import SnapshotMeta, save_snapshot
 from stylescan.train.checkpoint import save_checkpoint
-from stylescan.train.pictures import fake_grid, fake_images, real_grid, save_curves, save_grid
+from stylescan.train.pictures import fake_grid, fake_images, real_grid, save_grid
+from stylescan.train.run_charts import loss_chart, terms_of
 from stylescan.train.run_folder import AGAIN, RunFolder, read_log
 from stylescan.train.state import TrainState
 from stylescan.train.transfer import TransferPlan
@@ -56,8 +57,10 @@ class Recorder:
 
     def curves(self) -> None:
         """Losses and scores so far."""
-        if self.run.log.is_file():
-            save_curves(self.run.pictures / "losses.png", read_log(self.run.log))
+        log = read_log(self.run.log) if self.run.log.is_file() else []
+        if terms_of(log):
+            title = f"{self.config.preset}: {self.config.model.family}, {self.config.objective.loss}"
+            write_bytes_atomic(self.run.pictures / "losses.png", loss_chart(log, title))
 
     def fakes(self, state: TrainState, n: int) -> np.ndarray:
         """n fakes at fixed latents, classes in their training shares: uint8 or uint16 [n, C, H, W]."""

@@ -18,6 +18,7 @@ WORDS = {
     "drift_penalty": "drift", "pl_penalty": "path length", "score_real": "real images", "score_fake": "generated images",
     "kid": "KID on select",
 }  # fmt: skip
+_TOTAL = "G + D"
 _KIMG = "thousand real images shown (kimg)"
 _SMOOTH = 0.03  # of the lines: the window of the mean drawn over the raw curve
 
@@ -59,9 +60,15 @@ def loss_shares(log: Log) -> tuple[NDArray[np.float64], dict[str, NDArray[np.flo
 
 
 def loss_chart(log: Log, title: str) -> bytes:
-    """Losses, penalties, D's scores and the score on select over kimg: a PNG."""
+    """Losses and their sum, penalties, D's scores and the score on select over kimg: a PNG."""
     terms = terms_of(log)
-    losses = [name for name in terms if name.endswith("_loss")]
+    losses = [*(name for name in terms if name.endswith("_loss")), _TOTAL]
+    log = [
+        {**line, _TOTAL: line["G_loss"] + line["D_loss"]}
+        if _number(line, "G_loss") and _number(line, "D_loss")
+        else line
+        for line in log
+    ]
     penalties = [name for name in terms if name.endswith("_penalty")]
     panels = [("loss", losses), ("penalty", penalties), ("D's score", ["score_real", "score_fake"]), ("KID", ["kid"])]
     panels = [(label, names) for label, names in panels if any(len(series(log, name)[0]) for name in names)]

@@ -204,9 +204,9 @@ def _set_optimisers(state: TrainState, setup: Setup, level: Level) -> None:
             optimiser.state.clear()
 
 
-def _note_stage(state: TrainState, stage: Stage | None) -> None:
+def note_stage(state: TrainState, stage: Stage | None) -> None:
     """Let the nets' weights say how far they are trained."""
-    for net in (state.G, state.D) if stage is not None else ():
+    for net in (state.G, state.G_ema, state.D):
         reached = reached_by(net)
         if reached is not None and stage is not None:
             reached.note(stage)
@@ -217,7 +217,7 @@ def train_step(state: TrainState, setup: Setup, stats: StepStats) -> None:
     config = setup.config
     device = next(state.G.parameters()).device
     level = level_at(setup.levels, state.nimg)
-    _note_stage(state, level.stage(state.nimg))
+    note_stage(state, level.stage(state.nimg))
     reals = read_reals(setup.reader, setup, level, state.nimg, device)
     _set_optimisers(state, setup, level)
     for phase in setup.phases:
