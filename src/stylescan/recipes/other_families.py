@@ -82,7 +82,7 @@ def dcgan(data: DataFingerprint, total_kimg: float, machine: Machine) -> dict[st
         "objective": {"loss": "cross-entropy", "r1_gamma": 0.0, "pl_weight": 0.0, "mixing": 0.0},
         "augment": {"mode": "ada" if data.train_images < ADA_BELOW else "none"},
         "train": {
-            "batch": 32 if cpu else 128,
+            "batch": 16 if cpu else 128,
             "lr": 0.0002,
             "beta1": 0.5,
             "beta2": 0.999,

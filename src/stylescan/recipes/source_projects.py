@@ -163,7 +163,7 @@ def oasis_stylegan2_lite(data: DataFingerprint, total_kimg: float, machine: Mach
         "augment": _ada(data),
         "growth": {"fade": base / epochs},
         "train": {
-            "batch": 32 if cpu else batch,
+            "batch": 16 if cpu else batch,
             "lr": lr,
             "beta1": 0.5,
             "beta2": 0.999,
