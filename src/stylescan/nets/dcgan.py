@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from stylescan.nets.latent import LatentMapping, latent_width, refuse_noise_maps
-from stylescan.nets.options import DataShape, NetOptions
+from stylescan.nets.options import ChannelOptions, DataShape
 from stylescan.nets.protocols import Discriminator, Generator, Noise, Stage
 from stylescan.ops.attention import SelfAttention
 from stylescan.ops.layers import LRELU_SLOPE, Linear
@@ -27,7 +27,7 @@ Norm = Literal["batch", "none"]
 Conv = TypeVar("Conv", nn.Conv2d, nn.ConvTranspose2d)
 
 
-class DCGANOptions(NetOptions):
+class DCGANOptions(ChannelOptions):
     """What a user or preset chooses; the data give the rest. The defaults are the paper's at 64 px."""
 
     family: Literal["dcgan"] = "dcgan"
@@ -50,10 +50,6 @@ class DCGANSpec(DataShape, DCGANOptions):
                 f"attention at {wrong[0]}: the inner layers of this net have {self.inner[1:]} pixels a side"
             )
         return self
-
-    def width(self, resolution: int) -> int:
-        """Channels at `resolution`."""
-        return max(1, min(self.channel_base // resolution, self.channel_max))
 
     @property
     def inner(self) -> list[int]:

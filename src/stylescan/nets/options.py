@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
 def power_of_two(value: int) -> int:
@@ -35,6 +35,17 @@ class NetOptions(BaseModel):
     )
 
 
+class ChannelOptions(NetOptions):
+    """Of families whose G and D have the same channels at a resolution."""
+
+    channel_base: int = Field(16384, ge=16, description="channels at a resolution: channel_base / resolution ...")
+    channel_max: int = Field(512, ge=1, le=16384, description="... but never more than this")
+
+    def width(self, resolution: int) -> int:
+        """Channels at `resolution`."""
+        return max(1, min(self.channel_base // resolution, self.channel_max))
+
+
 class DataShape(BaseModel):
     """What the data give."""
 
@@ -43,6 +54,13 @@ class DataShape(BaseModel):
     resolution: Annotated[int, AfterValidator(power_of_two)]
     img_channels: int = Field(ge=1)
     num_classes: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _attention_within(self) -> Self:
+        beyond = [side for side in getattr(self, "attention", ()) if side > self.resolution]
+        if beyond:
+            raise ValueError(f"attention at {beyond[0]} px, but the images have {self.resolution}")
+        return self
 
     @property
     def resolutions(self) -> list[int]:

@@ -7,31 +7,29 @@ activations. Made for the relativistic pairing loss with R1 and R2, which it nee
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from stylescan.nets.latent import LatentMapping, latent_width, refuse_noise_maps
-from stylescan.nets.options import DataShape, NetOptions
+from stylescan.nets.options import ChannelOptions, DataShape
 from stylescan.nets.protocols import Discriminator, Generator, Noise, Stage
-from stylescan.ops.attention import SelfAttention
+from stylescan.ops.attention import attention_at
 from stylescan.ops.layers import LRELU_SLOPE
 from stylescan.ops.resample import downsample2, fir_filter, upsample2
 
 MSR_GAIN = math.sqrt(2 / (1 + LRELU_SLOPE**2))  # He et al. 2015, equation 15
 
 
-class R3GANOptions(NetOptions):
+class R3GANOptions(ChannelOptions):
     """What a user or preset chooses; the data give the rest."""
 
     family: Literal["r3gan"] = "r3gan"
     z_dim: int = Field(64, ge=1, le=16384, description="size of the input latent z, not normalised")
     class_dim: int = Field(64, ge=1, le=16384, description="size of the class embedding beside z, with classes")
-    channel_base: int = Field(16384, ge=16, description="channels at a resolution: channel_base / resolution ...")
-    channel_max: int = Field(512, ge=1, le=16384, description="... but never more than this")
     blocks: int = Field(2, ge=1, le=16, description="residual blocks a resolution")
     expansion: int = Field(2, ge=1, le=8, description="width of a block's 3x3 convolution: so many times the channels")
     group_width: int = Field(
@@ -41,17 +39,6 @@ class R3GANOptions(NetOptions):
 
 class R3GANSpec(DataShape, R3GANOptions):
     """Everything that fixes the networks: the options and the shape of the data."""
-
-    @model_validator(mode="after")
-    def _attention_fits(self) -> Self:
-        above = [side for side in self.attention if side > self.resolution]
-        if above:
-            raise ValueError(f"attention at {above[0]} px, but the images have {self.resolution}")
-        return self
-
-    def width(self, resolution: int) -> int:
-        """Channels at `resolution`."""
-        return max(1, min(self.channel_base // resolution, self.channel_max))
 
     @property
     def w_dim(self) -> int:
@@ -129,11 +116,6 @@ def residual_blocks(spec: R3GANSpec, *, normalised: bool) -> nn.ModuleDict:
     )
 
 
-def attention_blocks(spec: R3GANSpec) -> nn.ModuleDict:
-    """Self-attention by resolution."""
-    return nn.ModuleDict({f"r{r}": SelfAttention(spec.width(r)) for r in spec.attention})
-
-
 class R3GANSynthesis(nn.Module):
     """ws [N, 1, w_dim] to images [N, C, R, R]: a learned 4x4 basis scaled by linear(w), doubled from block to block.
 
@@ -158,7 +140,7 @@ class R3GANSynthesis(nn.Module):
         self.to_image = nn.ModuleDict(
             {f"r{spec.resolution}": Pointwise(spec.width(spec.resolution), spec.img_channels)}
         )
-        self.attention = attention_blocks(spec)
+        self.attention = attention_at({r: spec.width(r) for r in spec.attention})
         self.register_buffer("fir", fir_filter(), persistent=False)
 
     def forward(
@@ -223,7 +205,7 @@ class R3GANDiscriminator(Discriminator):
         if spec.num_classes:
             self.embed = nn.Linear(spec.num_classes, last, bias=False)
             nn.init.normal_(self.embed.weight)
-        self.attention = attention_blocks(spec)
+        self.attention = attention_at({r: spec.width(r) for r in spec.attention})
         self.register_buffer("fir", fir_filter(), persistent=False)
 
     def forward(

@@ -6,17 +6,17 @@ blended with the one below while it fades in. Everything runs channels-last.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from stylescan.errors import ConfigError
 from stylescan.nets.growing import Reached, blend, enlarge
 from stylescan.nets.mapping import MappingNetwork
-from stylescan.nets.options import DataShape, NetOptions
+from stylescan.nets.options import ChannelOptions, DataShape
 from stylescan.nets.protocols import Generator, Noise, Stage
 from stylescan.ops.adain import adain
 from stylescan.ops.attention import SelfAttention
@@ -24,15 +24,13 @@ from stylescan.ops.layers import LRELU_GAIN, LRELU_SLOPE, Conv2d, Linear, withou
 from stylescan.ops.resample import blur, fir_filter
 
 
-class StyleGANOptions(NetOptions):
+class StyleGANOptions(ChannelOptions):
     """What a user or preset chooses; the data give the rest."""
 
     family: Literal["stylegan"] = "stylegan"
     z_dim: int = Field(512, ge=1, le=16384, description="size of the input latent z")
     w_dim: int = Field(512, ge=1, le=16384, description="size of the mapped latent w")
     mapping_layers: int = Field(8, ge=1, le=64, description="fully connected layers of the mapping network")
-    channel_base: int = Field(16384, ge=16, description="channels at a resolution: channel_base / resolution ...")
-    channel_max: int = Field(512, ge=1, le=16384, description="... but never more than this")
     mbstd_group: int = Field(4, ge=1, description="images a group in the minibatch standard deviation")
     equalised_lr: bool = Field(
         True, description="keep weights at unit scale, so that all learn at one pace, the mapping at a hundredth of it"
@@ -43,17 +41,6 @@ class StyleGANOptions(NetOptions):
 
 class StyleGANSpec(DataShape, StyleGANOptions):
     """Everything that fixes the networks: the options and the shape of the data."""
-
-    @model_validator(mode="after")
-    def _attention_within(self) -> Self:
-        beyond = [side for side in self.attention if side > self.resolution]
-        if beyond:
-            raise ValueError(f"attention at {beyond[0]} px, but the nets end at {self.resolution} px")
-        return self
-
-    def width(self, resolution: int) -> int:
-        """Channels at `resolution`."""
-        return max(1, min(self.channel_base // resolution, self.channel_max))
 
     @property
     def max_depth(self) -> int:

@@ -11,14 +11,14 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from stylescan.errors import ConfigError
 from stylescan.nets.mapping import MappingNetwork
-from stylescan.nets.options import DataShape, NetOptions
+from stylescan.nets.options import ChannelOptions, DataShape
 from stylescan.nets.protocols import Discriminator, Generator, Noise, Stage
-from stylescan.ops.attention import SelfAttention
+from stylescan.ops.attention import attention_at
 from stylescan.ops.layers import (
     LRELU_GAIN,
     LRELU_SLOPE,
@@ -36,15 +36,13 @@ from stylescan.ops.resample import fir_filter, upsample2
 BLUR_TAPS = {"1331": (1.0, 3.0, 3.0, 1.0), "121": (1.0, 3.0, 3.0, 1.0), "none": (1.0, 1.0)}
 
 
-class StyleGAN2Options(NetOptions):
+class StyleGAN2Options(ChannelOptions):
     """What a user or preset chooses; the data give the rest."""
 
     family: Literal["stylegan2"] = "stylegan2"
     z_dim: int = Field(512, ge=1, le=16384, description="size of the input latent z")
     w_dim: int = Field(512, ge=1, le=16384, description="size of the mapped latent w")
     mapping_layers: int = Field(2, ge=1, le=64, description="fully connected layers of the mapping network")
-    channel_base: int = Field(16384, ge=16, description="channels at a resolution: channel_base / resolution ...")
-    channel_max: int = Field(512, ge=1, le=16384, description="... but never more than this")
     mbstd_group: int = Field(4, ge=1, description="images a group in the minibatch standard deviation")
     equalised_lr: bool = Field(True, description="store weights at unit scale, so that all layers learn alike")
     blur: Literal["1331", "121", "none"] = Field(
@@ -55,26 +53,10 @@ class StyleGAN2Options(NetOptions):
 class StyleGAN2Spec(DataShape, StyleGAN2Options):
     """Everything that fixes the networks: the options and the shape of the data."""
 
-    @model_validator(mode="after")
-    def _attention_fits(self) -> StyleGAN2Spec:
-        above = [side for side in self.attention if side > self.resolution]
-        if above:
-            raise ValueError(f"attention at {above[0]} px, but the images have {self.resolution}")
-        return self
-
-    def width(self, resolution: int) -> int:
-        """Channels at `resolution`."""
-        return max(1, min(self.channel_base // resolution, self.channel_max))
-
     @property
     def fir(self) -> Tensor:
         """The filter of doubling and halving, [K, K]."""
         return fir_filter(BLUR_TAPS[self.blur])
-
-
-def attention_blocks(spec: StyleGAN2Spec) -> nn.ModuleDict:
-    """Self-attention by resolution, "r16" and so on."""
-    return nn.ModuleDict({f"r{side}": SelfAttention(spec.width(side)) for side in spec.attention})
 
 
 class SynthesisLayer(nn.Module):
@@ -161,7 +143,7 @@ class SynthesisNetwork(nn.Module):
         sides = [layer.noise_const.shape[0] for layer in layers]
         self.noise_shapes = tuple((side, side) for side in sides)
         self.register_buffer("fir", spec.fir, persistent=False)
-        self.attention = attention_blocks(spec)
+        self.attention = attention_at({r: spec.width(r) for r in spec.attention})
 
     def noise_maps(self, n: int, noise: Noise, rng: torch.Generator | None) -> list[Tensor | None]:
         """One map a layer, or None. Random maps are drawn on the CPU, so that a seed means the same on every device."""
@@ -257,7 +239,7 @@ class StyleGAN2Discriminator(Discriminator):
         self.dense = Linear(last * 16, last, activation="lrelu")
         self.out = Linear(last, 1)
         self.embed = Linear(spec.num_classes, last, bias=False) if spec.num_classes else None
-        self.attention = attention_blocks(spec)
+        self.attention = attention_at({r: spec.width(r) for r in spec.attention})
         if not spec.equalised_lr:
             without_equalised_lr(self)
 

@@ -6,6 +6,8 @@ length need. An image keeps H W x H W / 4 weights: 16 MiB at 64 px, 256 MiB at 1
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,3 +52,8 @@ def _pooled(pixels: Tensor) -> Tensor:
     if pixels.shape[1] % 2 == 0 and pixels.shape[2] % 2 == 0:
         pixels = F.max_pool2d(pixels.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
     return pixels.flatten(1, 2)
+
+
+def attention_at(widths: Mapping[int, int]) -> nn.ModuleDict:
+    """Self-attention by resolution, "r16" and so on: widths {resolution: channels}."""
+    return nn.ModuleDict({f"r{side}": SelfAttention(channels) for side, channels in widths.items()})

@@ -206,9 +206,11 @@ def _set_optimisers(state: TrainState, setup: Setup, level: Level) -> None:
 
 def note_stage(state: TrainState, stage: Stage | None) -> None:
     """Let the nets' weights say how far they are trained."""
+    if stage is None:
+        return
     for net in (state.G, state.G_ema, state.D):
         reached = reached_by(net)
-        if reached is not None and stage is not None:
+        if reached is not None:
             reached.note(stage)
 
 
