@@ -73,10 +73,10 @@ def direction(
     from stylescan.evaluate.arguments import check_seed, claimed_folder, refuse_foreign
     from stylescan.evaluate.features import get_extractor
     from stylescan.evaluate.latent.class_strip import find_direction
-    from stylescan.evaluate.latent.one_model import require_styles
     from stylescan.evaluate.latent.projected import OptimisingProjector
     from stylescan.evaluate.latent.result_files import RESULTS
     from stylescan.evaluate.latent.strip_readings import DirectionOptions
+    from stylescan.generate.edit import require_styles
     from stylescan.generate.sample import parse_seeds
     from stylescan.generate.snapshot import load_snapshot
     from stylescan.runtime import set_threads
@@ -95,7 +95,7 @@ def direction(
         columns=tuple(column or ()), seeds=tuple(parse_seeds(seeds)), reach=reach, read_seeds=read, seed=seed,
     )  # fmt: skip
     snapshot, dataset = load_snapshot(target), PreparedDataset.open(data)
-    require_styles(snapshot)
+    require_styles(snapshot.generator, "direction")
     note(f"a class direction in w of model {snapshot.model_hash[:12]}")
     with claimed_folder(out), bar() as report:
         made = find_direction(

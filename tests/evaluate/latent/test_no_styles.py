@@ -43,8 +43,8 @@ def test_embed_and_direction_say_that_there_is_no_w(model, tmp_path: Path, capsy
     ):
         assert run(arguments) == 2
         shown = capsys.readouterr().err
-        assert "a model of family dcgan has no w" in shown
-        assert "remedy: Take a style-based model" in shown
+        assert "a model of family dcgan has no styles by layer" in shown
+        assert "remedy: take a model of a style-based family" in shown
     assert not (tmp_path / "latent").exists()
     assert not (tmp_path / "d").exists()
 

@@ -14,6 +14,7 @@ from stylescan.generate.checkpoint_generator import (
     run_identity,
     run_of,
 )
+from stylescan.generate.edit import require_styles
 from stylescan.generate.snapshot import Snapshot, load_snapshot
 
 _REFUSAL = (
@@ -30,27 +31,17 @@ class OneModel:
     stages: tuple[Snapshot, ...] = ()
 
 
-def require_styles(snapshot: Snapshot) -> None:
-    """ConfigError where the model has no w: its latent is the noise it is given, which holds nothing learned."""
-    if snapshot.generator.num_ws < 2:
-        raise ConfigError(
-            f"a model of family {snapshot.meta.family} has no w: its latent is the random input itself, alike for every "
-            "model and image",
-            remedy="Take a style-based model (stylegan2, stylegan); `stylescan project` works with any.",
-        )
-
-
 def open_model(targets: Sequence[Path], *, checkpoints: str | None = None) -> OneModel:
     """The one model that `targets` (runs, snapshots or checkpoint folders) name.
 
     checkpoints : 'all' or a number: also so many checkpoints of the run, spread over it, the last always among them.
 
-    Raises ConfigError where the targets are not one model's, or `checkpoints` is not understood.
+    Raises ConfigError where the targets are not one model's, it has no w, or `checkpoints` is not understood.
     """
     if not targets:
         raise ConfigError("embed: no model given", remedy="Give a run folder or a snapshot folder.")
     model = _open(targets, checkpoints)
-    require_styles(model.now)
+    require_styles(model.now.generator, "embed")
     return model
 
 
