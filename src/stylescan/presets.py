@@ -68,7 +68,7 @@ PRESETS: dict[str, Preset] = {
     "akoa-stylegan": Preset(
         summary="StyleGAN with WGAN-GP, grown from 8 px, as done on OAI AKOA knees",
         cost="source: over 40 h on two RTX 2080 Ti at 256 px; on a CPU an hour or so at 64 px",
-        expect="right layout at every level; sharp anatomy late",
+        expect="source: poor at 20,000 iterations, good at 60,000",
         values=source_projects.akoa_stylegan,
         kimg=source_projects.project_kimg(7200.0),
         remarks=narrowed,
@@ -99,16 +99,16 @@ PRESETS: dict[str, Preset] = {
     ),
     "adni-stylegan2": Preset(
         summary="StyleGAN2 with WGAN-GP, as done on ADNI AD/NC slices; conditional where the data have classes",
-        cost="as small on a CPU, and half as much again for the gradient penalty",
+        cost="1.4 times small's on a CPU, for the gradient penalty",
         expect="one model of both classes, whose styles can be compared",
         values=source_projects.adni_stylegan2,
         kimg=source_projects.project_kimg(2500.0),
         remarks=narrowed,
     ),
     "oasis-stylegan-attention": Preset(
-        summary="StyleGAN with self-attention and spectral norm in D, WGAN-GP, as done on OASIS brains",
+        summary="StyleGAN with self-attention, the Wasserstein loss and spectral norm in D, as done on OASIS brains",
         cost="as akoa-stylegan, with a little more for attention",
-        expect="right layout; the doubly bounded D learns slowly",
+        expect="layout at every level first, texture late",
         values=source_projects.oasis_stylegan_attention,
         kimg=source_projects.project_kimg(1000.0),
         remarks=narrowed,
