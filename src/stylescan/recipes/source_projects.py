@@ -68,10 +68,10 @@ _WGAN_GP = {"loss": "wasserstein", "gp_weight": 10.0, "drift_weight": 0.001, "r1
 def akoa_stylegan(data: DataFingerprint, total_kimg: float, machine: Machine) -> dict[str, Any]:
     """StyleGAN with WGAN-GP, grown from 8 px: the knee system on OAI AKOA.
 
-    Source: OAI AKOA knee slices (18,680, 101 patients), mapping of 8 layers, WGAN-GP, grown from 8 to 256 px, an equal
-    number of images a level; over 60,000 iterations, 40 h and more on two RTX 2080 Ti. Reported: poor at 20,000
-    iterations, good at 60,000. Data: sagittal knees of 256 px; any other size. Batches and learning rates are StyleGAN's own. Chosen start: growth.start; images per level:
-    growth.images; style mixing: objective.mixing.
+    Source: OAI AKOA knee slices (18,680, 101 patients), mapping of 8 layers, WGAN-GP, grown from 8 to 256 px, an
+    equal number of images a level; over 60,000 iterations, 40 h and more on two RTX 2080 Ti. Reported: poor at 20,000
+    iterations, good at 60,000. Data: sagittal knees of 256 px; any other size. Batches and learning rates are
+    StyleGAN's own. Chosen start: growth.start; images per level: growth.images; style mixing: objective.mixing.
     """
     sides = _sides(8, data)
     growth = _growth(sides, [1.0] * len(sides), STYLEGAN_LR, machine)
