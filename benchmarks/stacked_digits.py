@@ -95,7 +95,7 @@ def train_row(name: str, arguments: argparse.Namespace) -> None:
     from stylescan.train.step import build_setup
 
     preset, overrides = ROWS[name]
-    overrides = merge(overrides, {"augment": {"mode": "none"}, "train": {"batch": 16}, "seed": arguments.seed})
+    overrides = merge(overrides, {"augment": {"mode": "none"}, "seed": arguments.seed})
 
     def build(kimg: float) -> RunConfig:
         return build_config(preset, fingerprint(), kimg=kimg, overrides=overrides)

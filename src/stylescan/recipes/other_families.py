@@ -20,8 +20,8 @@ def r3gan(data: DataFingerprint, total_kimg: float, machine: Machine) -> dict[st
 
     Source: the paper's numbers, gamma by image size (32, 64, 256 px published). Data: any; no w, so no style mixing,
     truncation or directions. Cost: penalties on both kinds at every step, about three times a StyleGAN2 step of equal
-    width. Expect: full coverage of the data's kinds; at short budgets little gain over `small`. The burn-in takes half
-    of the run, as runs here are far shorter than the paper's.
+    width. Expect: the paper's gains need long runs; in a quarter of an hour on a core it was far behind `small`
+    (benchmarks/README.md). The burn-in takes half of the run, as runs here are far shorter than the paper's.
     """
     cpu = on_cpu(machine)
     gamma = R3GAN_GAMMA[_nearest_row(data.resolution)]
@@ -73,8 +73,8 @@ def dcgan(data: DataFingerprint, total_kimg: float, machine: Machine) -> dict[st
     """The baseline before styles: transposed convolutions, batch norm, cross-entropy (Radford et al. 2016).
 
     Source: the paper's numbers (z 100, Adam .0002, beta1 .5, batch 128). Data: any size, though it was made for 64 px.
-    Cost: the cheapest here. Expect: blurred layout in minutes; prone to repeat a few images. It is what the others are
-    compared with.
+    Cost: the cheapest here. Expect: believable small images in minutes (benchmarks/README.md), and no styles. It is what the
+    others are compared with.
     """
     cpu = on_cpu(machine)
     return {

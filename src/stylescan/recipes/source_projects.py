@@ -147,7 +147,7 @@ def oasis_stylegan2_lite(data: DataFingerprint, total_kimg: float, machine: Mach
     filters, D down to 8 px from 32, cross-entropy, Adam beta1 .5; 30, 30 and 40 epochs at batch 128, 64, 64 and learning
     rate .0002, .0002, .0001; 3 h 1 min on a K80 at 256 px. Its fade-in factor is epoch / base (base 40, 40, 80); what it
     blends is not said: ours weighs the last resolution in G and D, as growing does, and ends at epochs / base (.75, .75,
-    .5). Expect: layout in minutes. The change from DCGAN step by step: model.generator, model.discriminator,
+    .5). The change from DCGAN step by step: model.generator, model.discriminator,
     model.mbstd_group, growth.fade.
     """
     row = _lite_row(data.resolution)
