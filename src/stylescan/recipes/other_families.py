@@ -50,7 +50,7 @@ def r3gan(data: DataFingerprint, total_kimg: float, machine: Machine) -> dict[st
         },
         "burn_in": {"share": share, "lr_factor": 4.0, "beta2": 0.9, "gamma_factor": 10.0, "ema_from_zero": True},
         "train": {
-            "batch": 8 if cpu else 256,
+            "batch": 16 if cpu else 256,
             "lr": 2e-4 if cpu else 5e-5,
             "beta2": 0.99,
             "ema_half_life_kimg": 1.0 if cpu else 500.0,
