@@ -16,11 +16,12 @@ from stylescan.data.prepared import PreparedDataset
 from stylescan.errors import ConfigError
 from stylescan.generate.sample import sample_images
 from stylescan.generate.snapshot import load_snapshot
-from stylescan.nets.build import FAMILIES
+from stylescan.nets.build import FAMILIES, build_discriminator
 from stylescan.nets.growing import reached_by
 from stylescan.nets.protocols import Stage
 from stylescan.train.loop import Trainer
 from stylescan.train.losses import LOSSES
+from stylescan.train.probe import mean_score
 from stylescan.train.run_folder import RunFolder, read_log
 from stylescan.train.state import build_state
 from stylescan.train.step import StepStats, build_setup, train_step
@@ -180,3 +181,15 @@ def test_wasserstein_runs_are_not_stopped_for_the_sign_of_scores(tmp_path: Path,
         config = family_config("stylegan2", dataset, objective={"loss": loss})
         trainer = Trainer(RunFolder(tmp_path / loss), dataset, config, CPU)
         assert trainer.guard.monitor.signs_tell == told
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_looking_at_scores_moves_nothing_that_D_keeps(family: str, family_config, make_dataset) -> None:
+    dataset = make_dataset(resolution=16)
+    config = family_config(family, dataset, model={"spectral_norm": "D"})
+    D = build_discriminator(config.spec)
+    before = {name: value.clone() for name, value in D.state_dict().items()}
+    index = dataset.indices("select")
+    assert np.isfinite(mean_score(D, dataset.read(index), dataset.labels[index]))
+    assert D.training
+    assert all(torch.equal(value, before[name]) for name, value in D.state_dict().items())
