@@ -83,3 +83,10 @@ def test_a_stage_is_accepted_and_ignored() -> None:
     images = G.synthesis(ws, noise="const")
     torch.testing.assert_close(G.synthesis(ws, noise="const", stage=Stage(1, 0.5)), images)
     torch.testing.assert_close(D(images, stage=Stage(1, 0.5)), D(images))
+
+
+def test_a_blur_may_be_written_as_yaml_reads_it() -> None:
+    shape = {"resolution": 16, "img_channels": 1}
+    assert [StyleGAN2Spec(**shape, blur=blur).blur for blur in (1331, 121, "none")] == ["1331", "121", "none"]
+    with pytest.raises(ValueError, match="blur"):
+        StyleGAN2Spec(**shape, blur=12)

@@ -56,7 +56,7 @@ def family_of(name: object) -> Family:
     if not isinstance(name, str) or name not in FAMILIES:
         raise ConfigError(
             f"model family: found {name!r}, expected one of {', '.join(FAMILIES)}",
-            remedy="Update stylescan if the model was made by a newer version.",
+            remedy="Name one of these; if a newer version made the model, update stylescan.",
         )
     return FAMILIES[name]
 

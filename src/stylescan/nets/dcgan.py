@@ -7,7 +7,6 @@ norm_D "none" with those. In evaluation mode the running statistics make every i
 
 from __future__ import annotations
 
-import math
 from typing import Literal, Self, TypeVar
 
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from stylescan.nets.latent import LatentMapping, latent_width, refuse_noise_maps
 from stylescan.nets.options import ChannelOptions, DataShape
 from stylescan.nets.protocols import Discriminator, Generator, Noise, Stage
-from stylescan.ops.attention import SelfAttention
+from stylescan.ops.attention import attention_at
 from stylescan.ops.layers import LRELU_SLOPE, Linear
 
 INIT_STD = 0.02  # of all weights, and of the scales of batch normalisation around 1 (section 4)
@@ -117,7 +116,7 @@ class DCGANSynthesis(nn.Module):
         for r in spec.inner:
             self.layers[f"r{r}"] = UpLayer(before, spec.width(r), norm=spec.norm_G, first=r == 4)
             before = spec.width(r)
-        self.attention = nn.ModuleDict({f"r{r}": SelfAttention(spec.width(r)) for r in spec.attention})
+        self.attention = attention_at({r: spec.width(r) for r in spec.attention})
         last = draw_weights(nn.ConvTranspose2d(before, spec.img_channels, 4, 2, 1))
         self.to_image = nn.ModuleDict({f"r{spec.resolution}": last})
 
@@ -165,7 +164,7 @@ class DCGANDiscriminator(Discriminator):
         self.layers = nn.ModuleDict(
             {f"r{r}": DownLayer(widths[r], widths[r // 2], norm=spec.norm_D) for r in reversed(spec.inner[1:])}
         )
-        self.attention = nn.ModuleDict({f"r{r}": SelfAttention(widths[r]) for r in spec.attention})
+        self.attention = attention_at({r: widths[r] for r in spec.attention})
         self.out = draw_weights(nn.Conv2d(widths[4], 1, 4))
         self.embed = Linear(spec.num_classes, widths[4], bias=False) if spec.num_classes else None
 
@@ -180,7 +179,4 @@ class DCGANDiscriminator(Discriminator):
                 x = self.attention[name](x)
             x = layer(x)  # [N, width, r/2, r/2]
         score: Tensor = self.out(x)[:, 0, 0, 0]  # [N]
-        if self.embed is not None and c is not None:
-            h = x.mean(dim=(2, 3))  # [N, width]
-            score = score + (self.embed(c) * h).sum(dim=1) / math.sqrt(h.shape[1])
-        return score
+        return self.with_class(score, x.mean(dim=(2, 3)), c)

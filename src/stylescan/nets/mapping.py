@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
 from stylescan.errors import ConfigError
+from stylescan.nets.protocols import NetSpec
 from stylescan.ops.layers import Linear, normalise_second_moment
 
 MAPPING_LR_MULTIPLIER = 0.01
@@ -22,6 +24,13 @@ def check_classes(c: Tensor | None, num_classes: int) -> None:
             f"this model has {num_classes} classes and was called {'without' if c is None else 'with'} a class",
             remedy="Give a class to conditional models only.",
         )
+
+
+class MappedSpec(NetSpec, Protocol):
+    """A specification of a family with a mapping network."""
+
+    @property
+    def mapping_layers(self) -> int: ...
 
 
 class MappingNetwork(nn.Module):
@@ -43,6 +52,13 @@ class MappingNetwork(nn.Module):
             Linear(a, b, lr_multiplier=MAPPING_LR_MULTIPLIER, activation="lrelu") for a, b in pairwise(widths)
         )
         self.register_buffer("w_avg", torch.zeros(max(num_classes, 1), w_dim))
+
+    @classmethod
+    def of(cls, spec: MappedSpec, num_ws: int) -> Self:
+        """The mapping network that a family's specification asks for."""
+        return cls(
+            z_dim=spec.z_dim, w_dim=spec.w_dim, num_classes=spec.num_classes, num_ws=num_ws, layers=spec.mapping_layers
+        )
 
     def forward(self, z: Tensor, c: Tensor | None = None, *, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
         """psi: truncation towards the class's mean w, 1 = none; cutoff: number of first layers truncated, None = all.

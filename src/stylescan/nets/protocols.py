@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
@@ -119,8 +120,16 @@ class Discriminator(nn.Module):
     """
 
     spec: NetSpec
+    embed: nn.Module | None  # [N, num_classes] to [N, width]; no default, which would hide the registered module
     mbstd_group: int = 1
     whole_batch: bool = False
+
+    def with_class(self, score: Tensor, h: Tensor, c: Tensor | None) -> Tensor:
+        """score [N] and, with classes, what h [N, width] says of c [N, num_classes] (Miyato & Koyama 2018, equation 3)."""
+        if self.embed is None or c is None:
+            return score
+        told: Tensor = (self.embed(c) * h).sum(dim=1) / math.sqrt(h.shape[1])
+        return score + told
 
 
 def one_hot(labels: Iterable[int], num_classes: int) -> Tensor | None:

@@ -201,7 +201,7 @@ class R3GANDiscriminator(Discriminator):
         self.out = nn.Linear(last, 1, bias=False)
         msr(self.reduce.weight)
         msr(self.out.weight)
-        self.embed: nn.Linear | None = None
+        self.embed = None
         if spec.num_classes:
             self.embed = nn.Linear(spec.num_classes, last, bias=False)
             nn.init.normal_(self.embed.weight)
@@ -225,6 +225,4 @@ class R3GANDiscriminator(Discriminator):
         # a depthwise convolution over all of its pixels is a sum of products, and fast to differentiate twice
         h = (x * self.reduce.weight[:, 0]).sum(dim=(2, 3))  # [N, width]
         score: Tensor = self.out(h)[:, 0]  # [N]
-        if self.embed is not None and c is not None:
-            score = score + (self.embed(c) * h).sum(dim=1) / math.sqrt(h.shape[1])
-        return score
+        return self.with_class(score, h, c)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from stylescan.errors import ConfigError
 from stylescan.nets.growing import Reached, blend, enlarge
 from stylescan.nets.mapping import MappingNetwork
+from stylescan.nets.noise import noise_maps
 from stylescan.nets.options import ChannelOptions, DataShape
 from stylescan.nets.protocols import Generator, Noise, Stage
 from stylescan.ops.adain import adain
@@ -158,31 +159,15 @@ class SynthesisNetwork(nn.Module):
         return 2 * (checked_stage(stage, self.reached, self.max_depth).depth + 1)
 
     def noise_maps(self, n: int, noise: Noise, rng: torch.Generator | None, layers: int) -> list[Tensor | None]:
-        """Maps or None for the first `layers` layers; random ones are drawn on the CPU, for these layers alone."""
+        """Maps or None for the first `layers` layers; random ones are drawn for these layers alone."""
         shapes = self.noise_shapes[:layers]
-        if isinstance(noise, str):
-            if noise not in ("random", "const", "none"):
-                raise self._wrong_noise(repr(noise), len(shapes))
-            if noise == "none" or not shapes:
-                return [None] * layers
-            if noise == "const":
-                return [layer.noise_const[None, None] for layer in self._style_layers()[:layers]]
-            sizes = [h * w for h, w in shapes]
-            drawn = torch.randn(n, sum(sizes), generator=rng).to(self.const)
-            parts = torch.split(drawn, sizes, dim=1)
-            return [part.reshape(n, 1, h, w) for part, (h, w) in zip(parts, shapes)]
-        if not len(shapes) <= len(noise) <= len(self.noise_shapes):
-            raise self._wrong_noise(f"{len(noise)} maps", len(shapes))
-        return list(noise[:layers]) if shapes else [None] * layers
+        constants = [layer.noise_const for layer in self._style_layers()[: len(shapes)]]
+        most = len(self.noise_shapes)
+        maps = noise_maps(n, noise, rng, shapes=shapes, constants=constants, most=most, like=self.const)
+        return maps if shapes else [None] * layers
 
     def _style_layers(self) -> list[StyleLayer]:
         return [layer for layer in self.blocks.modules() if isinstance(layer, StyleLayer)]
-
-    def _wrong_noise(self, found: str, needed: int) -> ConfigError:
-        return ConfigError(
-            f"noise: found {found}, expected 'random', 'const', 'none' or {needed} to {len(self.noise_shapes)} maps",
-            remedy="Give one map a layer, or one of the three words.",
-        )
 
     def forward(
         self, ws: Tensor, *, noise: Noise = "random", rng: torch.Generator | None = None, stage: Stage | None = None
@@ -216,13 +201,7 @@ class StyleGANGenerator(Generator):
         self.spec = spec
         self.synthesis = SynthesisNetwork(spec)
         self.num_ws = self.synthesis.num_ws
-        self.mapping = MappingNetwork(
-            z_dim=spec.z_dim,
-            w_dim=spec.w_dim,
-            num_classes=spec.num_classes,
-            num_ws=self.num_ws,
-            layers=spec.mapping_layers,
-        )
+        self.mapping = MappingNetwork.of(spec, self.num_ws)
         if not spec.equalised_lr:
             without_equalised_lr(self)
 

@@ -11,11 +11,11 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from stylescan.errors import ConfigError
 from stylescan.nets.mapping import MappingNetwork
+from stylescan.nets.noise import noise_maps
 from stylescan.nets.options import ChannelOptions, DataShape
 from stylescan.nets.protocols import Discriminator, Generator, Noise, Stage
 from stylescan.ops.attention import attention_at
@@ -48,6 +48,12 @@ class StyleGAN2Options(ChannelOptions):
     blur: Literal["1331", "121", "none"] = Field(
         "1331", description="filter of doubling and halving: [1,3,3,1], the same in StyleGAN's terms, or none"
     )
+
+    @field_validator("blur", mode="before")
+    @classmethod
+    def _digits_are_a_name(cls, value: object) -> object:
+        """YAML reads 1331 as a number."""
+        return str(value) if type(value) is int else value
 
 
 class StyleGAN2Spec(DataShape, StyleGAN2Options):
@@ -146,22 +152,10 @@ class SynthesisNetwork(nn.Module):
         self.attention = attention_at({r: spec.width(r) for r in spec.attention})
 
     def noise_maps(self, n: int, noise: Noise, rng: torch.Generator | None) -> list[Tensor | None]:
-        """One map a layer, or None. Random maps are drawn on the CPU, so that a seed means the same on every device."""
-        if noise == "none":
-            return [None] * len(self.layers)
-        if noise == "const":
-            return [layer.get_buffer("noise_const")[None, None] for layer in self.layers]
-        if noise == "random":
-            drawn = torch.randn(n, sum(h * w for h, w in self.noise_shapes), generator=rng).to(self.const)
-            parts = torch.split(drawn, [h * w for h, w in self.noise_shapes], dim=1)
-            return [part.reshape(n, 1, h, w) for part, (h, w) in zip(parts, self.noise_shapes)]
-        if isinstance(noise, str) or len(noise) != len(self.layers):
-            raise ConfigError(
-                f"noise: found {noise if isinstance(noise, str) else f'{len(noise)} maps'}, expected 'random', "
-                f"'const', 'none' or {len(self.layers)} maps",
-                remedy="Give one map a layer, or one of the three words.",
-            )
-        return list(noise)
+        """One map a layer, or None."""
+        constants = [layer.get_buffer("noise_const") for layer in self.layers]
+        shapes = self.noise_shapes
+        return noise_maps(n, noise, rng, shapes=shapes, constants=constants, most=len(shapes), like=self.const)
 
     def forward(
         self, ws: Tensor, *, noise: Noise = "random", rng: torch.Generator | None = None, stage: Stage | None = None
@@ -196,13 +190,7 @@ class StyleGAN2Generator(Generator):
         self.spec = spec
         self.synthesis = SynthesisNetwork(spec)
         self.num_ws = self.synthesis.num_ws
-        self.mapping = MappingNetwork(
-            z_dim=spec.z_dim,
-            w_dim=spec.w_dim,
-            num_classes=spec.num_classes,
-            num_ws=self.num_ws,
-            layers=spec.mapping_layers,
-        )
+        self.mapping = MappingNetwork.of(spec, self.num_ws)
         if not spec.equalised_lr:
             without_equalised_lr(self)  # where it is folded already, nothing is left to fold
 
@@ -255,6 +243,4 @@ class StyleGAN2Discriminator(Discriminator):
         x = minibatch_std(x, limit=group or self.mbstd_group)  # [N, width + 1, 4, 4]
         h = self.dense(self.conv(x).flatten(1))  # [N, width]
         score: Tensor = self.out(h)[:, 0]  # [N]
-        if self.embed is not None and c is not None:
-            score = score + (self.embed(c) * h).sum(dim=1) / math.sqrt(h.shape[1])
-        return score
+        return self.with_class(score, h, c)

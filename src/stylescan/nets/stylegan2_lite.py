@@ -285,7 +285,4 @@ class StyleGAN2LiteDiscriminator(Discriminator):
             h = minibatch_std(h, limit=group or self.mbstd_group)  # [N, width + 1, r, r]
         h = F.leaky_relu(self.norm(self.conv(h)), LRELU_SLOPE)  # [N, width, r, r]
         score: Tensor = self.out(h.flatten(1))[:, 0]  # [N]
-        if self.embed is not None and c is not None:
-            pooled = h.mean(dim=(2, 3))  # [N, width]
-            score = score + (self.embed(c) * pooled).sum(dim=1) / math.sqrt(pooled.shape[1])
-        return score
+        return self.with_class(score, h.mean(dim=(2, 3)), c)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
 
 from stylescan.errors import ConfigError
@@ -75,9 +73,7 @@ class StyleGANDiscriminator(Discriminator):
         x = minibatch_std(x, limit=group or self.mbstd_group)  # [N, width + 1, 4, 4]
         h = self.dense(self.conv(x).flatten(1))  # [N, width]
         score: Tensor = self.out(h)[:, 0]  # [N]
-        if self.embed is not None and c is not None:
-            score = score + (self.embed(c) * h).sum(dim=1) / math.sqrt(h.shape[1])
-        return score
+        return self.with_class(score, h, c)
 
     def _grown(self, images: Tensor, at: Stage) -> Tensor:
         """Images of the stage's resolution through its blocks: [N, C, r, r] to [N, width, 4, 4]."""
