@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from stylescan.cli import run
-from stylescan.data.audit import Audit
+from stylescan.data.audit.summary import Audit
 from stylescan.data.geometry import undo
 from stylescan.data.prepared import PreparedDataset
 

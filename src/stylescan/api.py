@@ -12,7 +12,7 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from stylescan.data.audit import audit_lines
+from stylescan.data.audit.summary import audit_lines
 from stylescan.data.options import PrepareOptions
 from stylescan.data.prepare import prepare
 from stylescan.data.prepared import PreparedDataset

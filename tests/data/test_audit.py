@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stylescan.data.audit import Findings, audit_lines, make_audit, table_shortcut
-from stylescan.data.contact_sheet import write_contact_sheet
+from stylescan.data.audit.contact_sheet import write_contact_sheet
+from stylescan.data.audit.summary import Findings, audit_lines, make_audit, table_shortcut
 from stylescan.data.geometry import Geometry
 from stylescan.data.prepared import SPLITS, ImageRecord, IntensityRecord, Manifest, PreparedDataset, ShardRecord
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stylescan.data.layouts import find_sources
+from stylescan.data.layouts.table import find_sources
 from stylescan.data.options import PrepareOptions
 from stylescan.data.sources import Source, natural_key, normal_side
 from stylescan.errors import ConfigError, DataError
@@ -23,9 +23,9 @@ def touch(root: Path, *names: str) -> Path:
 
 
 def find(root: Path, **settings: object) -> tuple[list[Source], str]:
-    sources, name, seen = find_sources(root, PrepareOptions.model_validate(settings))
+    found, name, seen = find_sources(root, PrepareOptions.model_validate(settings))
     assert seen.startswith(f"layout {name}: ")
-    return sources, name
+    return found.sources, name
 
 
 def test_classes_flat_and_nested(tmp_path: Path) -> None:

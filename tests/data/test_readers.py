@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from stylescan.data import readers
-from stylescan.data.nifti import Volume, plane_slices, plane_spacing, read_nifti
-from stylescan.data.readers import READERS, Picture, stem_of, suffix_of
+from stylescan.data.formats import checks
+from stylescan.data.formats.nifti import read_nifti
+from stylescan.data.formats.scans import Picture, Volume
+from stylescan.data.formats.table import FORMATS, format_of, stem_of, suffix_of
+from stylescan.data.planes import plane_slices, plane_spacing
 from stylescan.errors import DataError
 
 GREY = np.arange(12 * 9, dtype=np.uint8).reshape(12, 9)
@@ -29,9 +31,9 @@ COLOUR = np.stack([GREY, GREY + 1, GREY], axis=-1)
 
 
 def read(path: Path) -> Any:
-    suffix = suffix_of(path.name)
-    assert suffix is not None
-    return READERS[suffix].read([path])
+    reader = FORMATS[format_of(path.name)].read
+    assert reader is not None
+    return reader([path])
 
 
 def save_palette(path: Path) -> None:
@@ -136,7 +138,7 @@ def test_missing_picture(tmp_path: Path) -> None:
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (300, 300)).save(tmp_path / "bomb.png")
     tifffile.imwrite(tmp_path / "bomb.tif", np.zeros((300, 300), np.uint16))
-    monkeypatch.setattr(readers, "MAX_PIXELS", 300 * 300 - 1)
+    monkeypatch.setattr(checks, "MAX_PIXELS", 300 * 300 - 1)
     for name in ("bomb.png", "bomb.tif"):
         with pytest.raises(DataError, match="decompression bomb"):
             read(tmp_path / name)

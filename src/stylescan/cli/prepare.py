@@ -21,7 +21,7 @@ def prepare(
     layout: str = "auto",
     pattern: str | None = None,
     plane: Literal["axial", "coronal", "sagittal"] | None = None,
-    symmetry: Literal["none", "left-right"] = "none",
+    symmetry: Literal["none", "left-right"] | None = None,
     slices: Annotated[tuple[float, float], Flag] = (0.0, 1.0),
     every: int = 1,
     min_foreground: float = 0.05,
@@ -144,7 +144,7 @@ def _option_name(field: str) -> str:
 
 def run_prepare(source: Path, out: Path, options: Any) -> Any:
     """Prepare with a bar and print the audit; returns the dataset."""
-    from stylescan.data.audit import audit_lines
+    from stylescan.data.audit.summary import audit_lines
     from stylescan.data.prepare import prepare as prepare_data
 
     note(f"preparing {source}")

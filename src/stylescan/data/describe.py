@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from stylescan.data.audit import Findings
+from stylescan.data.audit.summary import Findings
 from stylescan.data.identity import hide_source, hide_subjects
-from stylescan.data.nifti import DEFAULT_PLANE
 from stylescan.data.options import PrepareOptions
 from stylescan.data.plan import Plan
+from stylescan.data.planes import DEFAULT_PLANE
 from stylescan.data.prepared import SHARD_FOLDER, ImageRecord, Manifest, ShardRecord, content_hash, json_hash
 from stylescan.data.render import RenderItem, ShardResult
 from stylescan.data.sources import SHOWN
@@ -20,7 +20,7 @@ class PublicNames:
     """The names that the manifest and the audit use for subjects and sources."""
 
     def __init__(self, plan: Plan, salt: str, keep_ids: bool) -> None:
-        hide = not keep_ids and plan.claim == "subject-wise"
+        hide = not keep_ids and plan.claim != "image-wise"
         self.subjects = hide_subjects(set(plan.subjects), salt) if hide else {name: name for name in plan.subjects}
         self._salt, self.kept = salt, keep_ids
 

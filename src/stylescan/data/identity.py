@@ -8,7 +8,7 @@ import os
 import secrets
 from pathlib import Path
 
-from stylescan.data.readers import suffix_of
+from stylescan.data.formats.table import suffix_of
 from stylescan.errors import DataError
 
 SALT_NAME = ".salt"

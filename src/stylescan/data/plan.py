@@ -9,6 +9,7 @@ from typing import Literal
 
 from stylescan.data.duplicates import Copies, find_copies, neighbour_groups, split_groups
 from stylescan.data.geometry import Geometry, choose_resolution, plan_picture, plan_volume
+from stylescan.data.layouts.found import Found
 from stylescan.data.options import PrepareOptions
 from stylescan.data.prepared import Claim, IntensityRecord
 from stylescan.data.render import RenderItem
@@ -39,10 +40,13 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
 
 
-def make_plan(sources: list[Source], rows: list[Surveyed], options: PrepareOptions, ranges: Ranges) -> Plan:
-    """Decide everything from sources and their survey (same order). `ranges` reads the percentiles of given groups."""
-    notes: list[str] = []
-    warnings: list[str] = []
+def make_plan(found: Found, rows: list[Surveyed], options: PrepareOptions, ranges: Ranges) -> Plan:
+    """Decide everything from the layout's find and the survey of its sources (same order).
+
+    `ranges` reads the percentiles of given groups.
+    """
+    sources = found.sources
+    notes, warnings = list(found.notes), list(found.warnings)
     volumes = sources[0].kind == "volume"
     slices = [tuple(choose_slices(row, options)) if volumes else (0,) for row in rows]
     kept = [k for k, chosen in enumerate(slices) if chosen]
@@ -52,7 +56,7 @@ def make_plan(sources: list[Source], rows: list[Surveyed], options: PrepareOptio
         warnings.append(f"{len(rows) - len(kept)} volumes have no slice with enough foreground and are left out")
     sources, rows, slices = [sources[k] for k in kept], [rows[k] for k in kept], [slices[k] for k in kept]
     geometries, resolution, view = (_volume_geometry if volumes else _picture_geometry)(rows, options, notes, warnings)
-    subjects, claim, copies = _subjects(sources, rows, volumes, notes)
+    subjects, claim, copies = _subjects(sources, rows, volumes, found.scan_wise, notes)
     intensity, limits = _intensity(sources, rows, subjects, claim, options, ranges, warnings)
     splits = _splits(sources, subjects, copies, options, warnings)
     planned = zip(sources, slices, geometries, limits, strict=True)
@@ -116,7 +120,7 @@ def _volume_geometry(
 
 
 def _subjects(
-    sources: Sequence[Source], rows: Sequence[Surveyed], volumes: bool, notes: list[str]
+    sources: Sequence[Source], rows: Sequence[Surveyed], volumes: bool, scan_wise: bool, notes: list[str]
 ) -> tuple[list[str], Claim, Copies]:
     """Subject of each source. Without any, look-alikes form groups, and claims are image-wise."""
     thumbs, hashes = thumbs_of(rows), [row.sha256 for row in rows]
@@ -126,7 +130,7 @@ def _subjects(
         subjects = [str(source.subject) for source in sources]
         if volumes and len(set(subjects)) == len(subjects):
             notes.append("every volume counts as a subject of its own: name subjects if one has several")
-        return subjects, "subject-wise", copies
+        return subjects, "scan-wise" if scan_wise else "subject-wise", copies
     if len(unknown) < len(sources):
         raise DataError(f"{len(unknown)} of {len(sources)} scans have no subject: {some(unknown)}",
                         remedy="make the pattern find one in every name")  # fmt: skip
@@ -150,7 +154,7 @@ def _intensity(
         return IntensityRecord(mapping="percentile", percentiles=options.percentiles, scope="volume"), limits
     shared: dict[str, list[int]] = defaultdict(list)
     for k in wide:
-        shared[subjects[k] if claim == "subject-wise" else str(k)].append(k)
+        shared[subjects[k] if claim != "image-wise" else str(k)].append(k)
     found = ranges([[sources[k] for k in members] for members in shared.values()])
     for members, limit in zip(shared.values(), found, strict=True):
         for k in members:
@@ -160,7 +164,7 @@ def _intensity(
                         "brightness is not comparable between them")  # fmt: skip
     if mapping == "mixed":
         warnings.append("8-bit images keep their values while others are scaled by percentiles: brightness differs")
-    scope: Literal["subject", "image"] = "subject" if claim == "subject-wise" else "image"
+    scope: Literal["subject", "image"] = "subject" if claim != "image-wise" else "image"
     return IntensityRecord(mapping=mapping, percentiles=options.percentiles, scope=scope), limits
 
 

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stylescan.data.audit import AUDIT_NAME, Audit, make_audit
+from stylescan.data.audit.contact_sheet import SHEET_NAME, write_contact_sheet
+from stylescan.data.audit.summary import AUDIT_NAME, Audit, make_audit
 from stylescan.data.classes import choose_classes
-from stylescan.data.contact_sheet import SHEET_NAME, write_contact_sheet
 from stylescan.data.describe import PublicNames, make_findings, make_manifest
 from stylescan.data.identity import fingerprint, kept_salt, load_salt
-from stylescan.data.layouts import find_sources
-from stylescan.data.nifti import DEFAULT_PLANE
+from stylescan.data.layouts.found import Found
+from stylescan.data.layouts.table import find_sources
 from stylescan.data.options import PrepareOptions
 from stylescan.data.plan import Plan, make_plan
+from stylescan.data.planes import DEFAULT_PLANE
 from stylescan.data.pool import Workers
 from stylescan.data.prepared import MANIFEST_NAME, SHARD_FOLDER, WORK_FOLDER, PreparedDataset, json_hash
 from stylescan.data.render import ShardJob, ShardResult, write_shard
@@ -57,9 +59,10 @@ def prepare(
     """
     source, out, options = Path(source), Path(out), options or PrepareOptions()
     check_places(source, out)
-    sources, layout, seen = find_sources(source, options)
-    sources, kept = choose_classes(sources, options)
-    seen += kept
+    found, layout, seen = find_sources(source, options, progress)
+    sources, kept = choose_classes(found.sources, options)
+    found, seen = replace(found, sources=sources), seen + kept
+    options = _declared(options, found)
     settings = {**options.recorded(), "layout": layout, "prepare_version": PREPARE_VERSION}
     listing = json_hash([_listed(item) for item in sources])
     current = _up_to_date(out, settings, listing, options)
@@ -68,7 +71,7 @@ def prepare(
             # Asked again: another process may have finished while this one looked.
             current = _up_to_date(out, settings, listing, options)
             if current is None:
-                return _prepare(source, out, options, sources, settings, listing, seen, progress)
+                return _prepare(source, out, options, found, settings, listing, seen, progress)
             shutil.rmtree(out / WORK_FOLDER, ignore_errors=True)  # left by a crash after the manifest was written
     return current
 
@@ -77,7 +80,7 @@ def _prepare(
     source: Path,
     out: Path,
     options: PrepareOptions,
-    sources: list[Source],
+    found: Found,
     settings: dict[str, object],
     listing: str,
     seen: str,
@@ -87,10 +90,10 @@ def _prepare(
     workspace = Workspace(out, request, overwrite=options.overwrite)
     salt = load_salt(out, options.salt)
     with Workers(options.workers) as workers:
-        rows, failures = _survey(sources, options, workspace, workers, progress)
-        _check_failures(failures, len(sources), options)
-        sources = [item for item in sources if item.name in rows]
-        plan = make_plan(sources, [rows[item.name] for item in sources], options, _range_reader(options, workers))
+        rows, failures = _survey(found.sources, options, workspace, workers, progress)
+        _check_failures(failures, len(found.sources), options)
+        found = replace(found, sources=[item for item in found.sources if item.name in rows])
+        plan = make_plan(found, [rows[item.name] for item in found.sources], options, _range_reader(options, workers))
         jobs = _shard_jobs(plan, out, workspace.folder, options)
         _check_room(out, jobs)
         workspace.clear()
@@ -106,6 +109,12 @@ def _prepare(
     write_json_atomic(out / MANIFEST_NAME, manifest.model_dump(mode="json"))
     workspace.remove()
     return dataset, audit
+
+
+def _declared(options: PrepareOptions, found: Found) -> PrepareOptions:
+    """What the user left open is as the layout says."""
+    symmetry = options.symmetry or found.symmetry or "none"
+    return options.model_copy(update={"plane": options.plane or found.plane, "symmetry": symmetry})
 
 
 def _listed(item: Source) -> list[object]:

@@ -32,7 +32,13 @@ SHARD_FOLDER = "shards"
 
 Split = Literal["train", "select", "holdout"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-Claim = Literal["subject-wise", "image-wise"]
+# Whom the splits keep apart: people; scans, of which one person may have several; or groups of look-alike images.
+Claim = Literal["subject-wise", "scan-wise", "image-wise"]
+UNITS: dict[Claim, str] = {
+    "subject-wise": "subjects",
+    "scan-wise": "scans",
+    "image-wise": "groups of similar images",
+}
 Plane = Literal["axial", "coronal", "sagittal"]
 Symmetry = Literal["none", "left-right"]
 

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from stylescan.data.formats.scans import Volume
 from stylescan.data.geometry import Geometry, apply
 from stylescan.data.intensity import from_fraction, to_fraction
-from stylescan.data.nifti import Volume, plane_slices
-from stylescan.data.sources import Source
-from stylescan.data.survey import read_source
+from stylescan.data.planes import plane_slices
+from stylescan.data.sources import Source, read_source
 from stylescan.errors import DataError
 from stylescan.files import file_sha256, fsync_folder
 

@@ -3,38 +3,59 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stylescan.data.readers import READERS, Kind, suffix_of
+from stylescan.data.formats.scans import Kind, Picture, Volume
+from stylescan.data.formats.table import FORMATS, Entry, format_of
 from stylescan.errors import DataError
+from stylescan.files import require_file
 
 SHOWN = 20  # names printed in a refusal; the rest are counted
 
 
 @dataclass(frozen=True)
 class Source:
-    """One picture or volume before it is read. `name`: unique, readable, relative to the source. `paths`: its files."""
+    """One picture or volume before it is read.
+
+    `name`: unique, readable, relative to the source. `paths`: its files. `format`: the row of formats.table.FORMATS that
+    reads them. `entry`: which scan of the file, where it holds many. `split`: train, select or holdout, where the layout
+    gives one. `mask`: a picture or volume of small integers on the same grid. `extra`: whatever else is known.
+    """
 
     name: str
     paths: tuple[Path, ...]
     kind: Kind
+    format: str
+    entry: Entry | None = None
     subject: str | None = None
     label: str | None = None
     split: str | None = None
     side: str | None = None
     slice: int | None = None
+    mask: Path | None = None
     extra: dict[str, float | str] = field(default_factory=dict)
 
 
-def kind_of(name: str) -> Kind:
-    """Whether the file holds a picture or a volume, by its suffix. Raises DataError for an unknown one."""
-    suffix = suffix_of(name)
-    if suffix is None:
-        raise DataError(
-            f"{name}: none of the known suffixes ({', '.join(READERS)})", remedy="convert it, or leave it out"
-        )
-    return READERS[suffix].kind
+def file_source(root: Path, path: Path) -> Source:
+    """A Source of one file, named by its path below `root` (by its own name where `root` is the file)."""
+    name = path.name if path == root else path.relative_to(root).as_posix()
+    form = format_of(path.name)
+    return Source(name, (path,), FORMATS[form].kind or "picture", form)
+
+
+def read_source(source: Source) -> Picture | Volume:
+    """The picture or volume of `source`, through the reader of its format. Raises DataError naming the file."""
+    for path in source.paths:
+        require_file(path, DataError, remedy="leave it out, or replace it by a file")
+    form = FORMATS[source.format]
+    if source.entry is not None and form.read_entry is not None:
+        return form.read_entry(source.paths[0], source.entry)
+    if form.read is None:
+        raise DataError(f"{source.paths[0]}: holds many scans, expected to be told which",
+                        remedy="pass the file itself to prepare")  # fmt: skip
+    return form.read(source.paths)
 
 
 def normal_side(text: str) -> str:
@@ -48,6 +69,6 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
-def some(names: list[str]) -> str:
+def some(names: Sequence[str]) -> str:
     """Up to 20 names, and how many more there are."""
     return ", ".join(names[:SHOWN]) + (f", and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
+from stylescan.data.formats.scans import Picture, Volume
 from stylescan.data.intensity import (
     foreground_shares,
     looks_like_labels,
@@ -19,12 +21,11 @@ from stylescan.data.intensity import (
     sample_values,
     to_fraction,
 )
-from stylescan.data.nifti import DEFAULT_PLANE, Volume, plane_slices, plane_spacing
 from stylescan.data.options import PrepareOptions
-from stylescan.data.readers import READERS, Picture, suffix_of
-from stylescan.data.sources import Source
+from stylescan.data.planes import DEFAULT_PLANE, plane_slices, plane_spacing
+from stylescan.data.sources import Source, read_source
 from stylescan.errors import DataError
-from stylescan.files import file_sha256, require_file
+from stylescan.files import file_sha256
 
 THUMB_SIDE = 16
 
@@ -75,16 +76,6 @@ def stamp_of(paths: Sequence[Path]) -> tuple[int, int]:
     return sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)
 
 
-def read_source(source: Source) -> Picture | Volume:
-    """The picture or volume of `source`, through the reader of its suffix."""
-    suffix = suffix_of(source.paths[0].name)
-    if suffix is None:
-        raise DataError(f"{source.paths[0]}: none of the known suffixes ({', '.join(READERS)})", remedy="convert it")
-    for path in source.paths:
-        require_file(path, DataError, remedy="leave it out, or replace it by a file")
-    return READERS[suffix].read(source.paths)
-
-
 def survey_sources(task: tuple[Sequence[Source], PrepareOptions]) -> list[Surveyed | Failure]:
     """One answer for each source, in order; a bad file is a Failure, never an exception."""
     sources, options = task
@@ -95,7 +86,7 @@ def _survey_one(source: Source, options: PrepareOptions) -> Surveyed | Failure:
     stamp = stamp_of(source.paths)
     try:
         scan = read_source(source)
-        digest = "+".join(file_sha256(path) for path in source.paths)
+        digest = _digest(source, scan)
         if isinstance(scan, Volume):
             return _survey_volume(source, scan, options, stamp, digest)
     except (DataError, OSError) as problem:
@@ -111,6 +102,14 @@ def _survey_one(source: Source, options: PrepareOptions) -> Surveyed | Failure:
         name=source.name, stamp=stamp, sha256=digest, height=height, width=width, channels=channels, wide=wide,
         mode=scan.mode, low=low, high=high, thumb=_thumb(to_fraction(grey, low, high)),
     )  # fmt: skip
+
+
+def _digest(source: Source, scan: Picture | Volume) -> str:
+    """SHA-256 of the file or files; of its own values for one scan of many, or a stack would be hashed once a row."""
+    if source.entry is None:
+        return "+".join(file_sha256(path) for path in source.paths)
+    values = np.ascontiguousarray(scan.pixels if isinstance(scan, Picture) else scan.voxels)
+    return hashlib.sha256(f"{values.shape} {values.dtype.str}".encode() + values.tobytes()).hexdigest()
 
 
 def _survey_volume(

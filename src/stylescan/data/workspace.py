@@ -17,8 +17,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from stylescan.data.audit import AUDIT_NAME
-from stylescan.data.contact_sheet import SHEET_NAME
+from stylescan.data.audit.contact_sheet import SHEET_NAME
+from stylescan.data.audit.summary import AUDIT_NAME
 from stylescan.data.identity import SALT_NAME
 from stylescan.data.prepared import MANIFEST_NAME, SHARD_FOLDER, WORK_FOLDER
 from stylescan.errors import DataError

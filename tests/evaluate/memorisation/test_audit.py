@@ -162,7 +162,7 @@ def test_image_wise_data_claims_no_more(dataset: PreparedDataset, new_people: An
     assert values["units"] == "groups of similar images"
     assert [row["subjects"] for row in values["power"]] == [24]
     assert values["reason"].endswith(
-        "The data names no subjects, so that this holds between single images, not between people."
+        "The data names no subjects, so that this holds between groups of similar images, not between people."
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stylescan.data.prepared import PreparedDataset
+from stylescan.data.prepared import UNITS, PreparedDataset
 from stylescan.data.symmetry import mirror_is_lawful
 from stylescan.evaluate.cache import Progress
 from stylescan.evaluate.material import Material, RealSet
@@ -50,7 +50,7 @@ def run(material: Material, progress: Progress | None) -> Part:
     """The part `audit` of the report. It always has `verdict`, `reason` and `ran`."""
     dataset = material.dataset
     train = dataset.indices("train")
-    units = "subjects" if dataset.manifest.claim == "subject-wise" else "groups of similar images"
+    units = UNITS[dataset.manifest.claim]
     trained = len(np.unique(dataset.subjects[train]))
     if trained < 2:
         return Part(_without(f"The audit compares at least 2 training {units}; the data has {trained}."))
@@ -64,7 +64,7 @@ def run(material: Material, progress: Progress | None) -> Part:
     found = Findings(test, powers[-1], copying, exact, control, units, material.holdout.num_subjects)
     word, reason = verdict(found)
     if units != "subjects":
-        reason += " The data names no subjects, so that this holds between single images, not between people."
+        reason += f" The data names no subjects, so that this holds between {units}, not between people."
     values = {
         "verdict": word,
         "reason": reason,
@@ -143,7 +143,7 @@ def _powers(material: Material, held: Nearest, planted: Nearest) -> list[Power]:
     """For 10, 20 and 40 of the held-out subjects where there are more, and for all of them, last. Of groups of images,
     which hold one or two each, so few would say nothing."""
     subjects, n, seed = material.holdout.subjects, material.n, material.seed
-    subject_wise = material.dataset.manifest.claim == "subject-wise"
+    subject_wise = material.dataset.manifest.claim != "image-wise"
     fewer = [size for size in SIZES if subject_wise and size < material.holdout.num_subjects]
     return [power_of_test(held, subjects, planted, n=n, seed=seed, subjects=size) for size in (*fewer, None)]
 

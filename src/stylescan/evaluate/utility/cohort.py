@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stylescan.data.prepared import PreparedDataset, to_unit_range
+from stylescan.data.prepared import UNITS, PreparedDataset, to_unit_range
 from stylescan.data.symmetry import mirror_is_lawful
 from stylescan.evaluate.cache import Progress
 from stylescan.evaluate.material import Material
@@ -59,7 +59,7 @@ def gather_cohort(material: Material) -> Cohort:
     dataset = material.dataset
     if dataset.num_classes < 2:
         raise CannotTellError("The data have fewer than two classes, so that there is nothing to tell apart.")
-    unit = "subjects" if dataset.manifest.claim == "subject-wise" else "groups of similar images"
+    unit = UNITS[dataset.manifest.claim]
     pools = {
         "train": material.train.indices,
         "select": dataset.indices("select"),

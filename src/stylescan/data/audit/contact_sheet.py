@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from stylescan.data.prepared import SPLITS, PreparedDataset
+from stylescan.data.prepared import SPLITS, UNITS, PreparedDataset
 from stylescan.files import write_bytes_atomic
 from stylescan.randomness import numpy_generator
 
@@ -95,7 +95,7 @@ def _tile(image: NDArray[np.generic]) -> Image.Image:
 
 def _heading(draw: ImageDraw.ImageDraw, dataset: PreparedDataset, width: int) -> None:
     counts = {split: len(dataset.indices(split)) for split in SPLITS}
-    unit = "subjects" if dataset.manifest.claim == "subject-wise" else "groups (subjects unknown: image-wise)"
+    unit = UNITS[dataset.manifest.claim]
     title = f"{len(dataset)} images of {len(set(dataset.subjects.tolist()))} {unit}"
     size = f"{dataset.resolution} x {dataset.resolution}, {dataset.bits} bits"
     plane = f", {dataset.manifest.plane}" if dataset.manifest.plane else ""

@@ -4,36 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from stylescan.data.formats.scans import Volume
 from stylescan.errors import DataError
 
 MAX_VOXELS = 2**30
 MAX_CONTRASTS = 8  # more along the fourth axis is a time series
 _DEFLATE_LIMIT = 1100  # gzip cannot shrink data by more than about 1032 to 1
 _REPLACE = "replace the file by a good copy, or leave it out with --skip-corrupt"
-
-
-@dataclass(frozen=True)
-class Volume:
-    """`voxels` float32 [X, Y, Z], axes rising to the right, the front and the top (RAS); `spacing_mm` along each.
-
-    A file of several contrasts has `voxels` [X, Y, Z, C]. `notes`: what a user should know about this file.
-    """
-
-    voxels: NDArray[np.float32]
-    spacing_mm: tuple[float, float, float]
-    notes: tuple[str, ...] = field(default=())
-
-    @property
-    def contrasts(self) -> list[NDArray[np.float32]]:
-        """One array [X, Y, Z] a contrast."""
-        return [self.voxels] if self.voxels.ndim == 3 else [self.voxels[..., k] for k in range(self.voxels.shape[3])]
 
 
 def read_nifti(paths: Sequence[Path]) -> Volume:
@@ -107,25 +89,3 @@ def _unreadable(path: Path, problem: Exception) -> DataError:
     text = " ".join(str(problem).replace(str(path), "file").split()) or type(problem).__name__
     what = "is empty" if path.is_file() and path.stat().st_size == 0 else f"cannot be read as NIfTI ({text})"
     return DataError(f"{path}: {what}", remedy=_REPLACE)
-
-
-# RAS axis that numbers the slices, then (rows, columns) of the picture; the display follows radiological convention.
-Plane = Literal["axial", "coronal", "sagittal"]
-DEFAULT_PLANE: Plane = "axial"
-_PLANES = {"sagittal": (0, 2, 1), "coronal": (1, 2, 0), "axial": (2, 1, 0)}
-
-
-def plane_slices(voxels: NDArray[Any], plane: str) -> NDArray[Any]:
-    """Slices [n, H, W] of RAS `voxels` [X, Y, Z], a view, as radiologists hang them.
-
-    Axial: front up. Coronal: head up. Both show the patient's right on the picture's left. Sagittal: head up, face to
-    the left. Slices count from left to right, back to front, bottom to top.
-    """
-    axis, rows, columns = _PLANES[plane]
-    return voxels.transpose(axis, rows, columns)[:, ::-1, ::-1]
-
-
-def plane_spacing(spacing_mm: Sequence[float], plane: str) -> tuple[float, float]:
-    """(row, column) spacing in mm of `plane_slices`."""
-    _, rows, columns = _PLANES[plane]
-    return float(spacing_mm[rows]), float(spacing_mm[columns])

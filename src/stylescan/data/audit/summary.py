@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from stylescan.data.prepared import SPLITS, ImageRecord, Manifest
+from stylescan.data.prepared import SPLITS, UNITS, Claim, ImageRecord, Manifest
 from stylescan.randomness import numpy_generator
 
 AUDIT_NAME = "audit.json"
@@ -59,7 +59,7 @@ class Audit(_Frozen):
     """See `audit_lines` for how it reads. Counts are images; `subjects` counts subjects (or groups) by split."""
 
     content_hash: str
-    claim: str
+    claim: Claim
     resolution: int
     channels: int
     bits: int
@@ -160,7 +160,7 @@ def table_shortcut(codes: NDArray[np.integer], images: Sequence[ImageRecord], fo
 def audit_lines(audit: Audit) -> list[str]:
     """The audit as lines of text for a terminal; lines that begin with 'warning:' deserve attention."""
     found = audit.findings
-    unit = "subjects" if audit.claim == "subject-wise" else "groups of similar images"
+    unit = UNITS[audit.claim]
     low, middle, high = audit.images_per_subject
     lines = [
         found.layout,
@@ -194,6 +194,9 @@ def _table(audit: Audit, unit: str) -> list[str]:
 def _warnings(audit: Audit) -> list[str]:
     found = audit.findings
     warnings = list(found.warnings)
+    if audit.claim == "scan-wise":
+        warnings.append("the subjects are scans: nothing says which scans are one person's, so one person may stand in two "
+                        "splits, and every score is scan-wise. Name subjects with a table or a CSV list")  # fmt: skip
     if audit.claim == "image-wise":
         warnings.append("no subjects are known: look-alikes are kept together, but one person may stand in two splits, "
                         "so every score is image-wise. Name subjects with --pattern or a CSV list")  # fmt: skip

@@ -12,7 +12,10 @@ import io
 import math
 from pathlib import Path
 
-from stylescan.data.sources import Source, kind_of, normal_side, some
+from stylescan.data.formats.table import FORMATS, format_of
+from stylescan.data.layouts.found import Found, Listing, Progress
+from stylescan.data.options import PrepareOptions
+from stylescan.data.sources import Source, normal_side, some
 from stylescan.errors import DataError
 from stylescan.files import require_file
 
@@ -25,10 +28,15 @@ SPLIT_WORDS = {
 }  # fmt: skip
 
 
-def find_list(source: Path) -> str | None:
-    """What `detect` says: a .csv file, or a folder with exactly one CSV that has a `path` column."""
-    file = _list_file(source)
+def detect_list(listing: Listing) -> str | None:
+    """A .csv file, or a folder with exactly one CSV that has a `path` column."""
+    file = _list_file(listing.root)
     return f"the list {file.name}" if file else None
+
+
+def find_listed(listing: Listing, options: PrepareOptions, progress: Progress | None) -> Found:
+    """The layout's `find`: see `read_list`."""
+    return Found(read_list(listing.root))
 
 
 def _list_file(source: Path) -> Path | None:
@@ -118,10 +126,12 @@ def _source(file: Path, line: int, row: dict[str, str], numeric: list[str]) -> S
         raise DataError(f"{file}, line {line}: slice {number!r}, expected a whole number",
                         remedy="correct the column `slice`, or give it another name")  # fmt: skip
     extra = {name: float(value) if name in numeric else value for name, value in row.items() if name not in _KNOWN}
+    form = format_of(row["path"])
     return Source(
         name=row["path"].replace("\\", "/"),
         paths=(_resolve(file, line, row["path"]),),
-        kind=kind_of(row["path"]),
+        kind=FORMATS[form].kind or "picture",
+        format=form,
         subject=row.get("subject") or None,
         label=row.get("label") or None,
         split=SPLIT_WORDS[split] if split else None,

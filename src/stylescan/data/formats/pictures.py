@@ -1,0 +1,66 @@
+"""PNG and JPEG through Pillow; TIFF of 8-bit values too."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from stylescan.data.formats.checks import check_size, check_values, grey_if_equal, unreadable
+from stylescan.data.formats.scans import Picture
+from stylescan.errors import DataError
+
+
+def read_pillow(paths: Sequence[Path]) -> Picture:
+    """A PNG or JPEG of 8 or 16 bits. Palettes and equal colour channels become grey; EXIF rotation is applied."""
+    path = paths[0]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a damaged file ends as an error or as a picture, not as chatter
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
+                check_size(path, image.size)
+                if getattr(image, "n_frames", 1) > 1:
+                    raise DataError(f"{path}: holds {getattr(image, 'n_frames', 1)} pages, expected one image",
+                                    remedy="save each page as a file of its own")  # fmt: skip
+                if "16" in image.mode + _raw_mode(image) and image.mode in ("RGB", "RGBA", "LA"):
+                    raise DataError(f"{path}: 16-bit colour PNG, which would lose half of its bits",
+                                    remedy="save it as 16-bit grey PNG or as TIFF")  # fmt: skip
+                image.load()
+                mode = image.mode
+                pixels = _pillow_pixels(path, ImageOps.exif_transpose(image))
+    except (DataError, MemoryError):
+        raise
+    except Exception as problem:  # decoders raise almost anything on damaged files
+        raise unreadable(path, problem) from None
+    return Picture(grey_if_equal(check_values(path, pixels)), mode)
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the file packs its values; Pillow's own mode hides that 16-bit colour was cut to 8."""
+    tiles = getattr(image, "tile", [])
+    return str(tiles[0][3]) if tiles and len(tiles[0]) > 3 else ""
+
+
+def _pillow_pixels(path: Path, image: Image.Image) -> NDArray[Any]:
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if np.asarray(image)[..., 3].min() < 255:
+            raise DataError(f"{path}: has transparent pixels, expected an opaque image",
+                            remedy="save it without an alpha channel")  # fmt: skip
+        image = image.convert("RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    elif image.mode in ("P", "CMYK", "YCbCr"):
+        image = image.convert("RGB")
+    if image.mode == "RGB":
+        return np.moveaxis(np.asarray(image), -1, 0)
+    if image.mode in ("L", "F", "I") or image.mode.startswith("I;16"):
+        array = np.asarray(image)
+        return array.astype(array.dtype.newbyteorder("="))[None]
+    raise DataError(f"{path}: colour mode {image.mode}, expected grey or RGB", remedy="save it as grey PNG")

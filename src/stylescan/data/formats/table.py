@@ -1,0 +1,66 @@
+"""Which format a file has, and who reads it. `FORMATS` is the table: a new format is a new row and a new module.
+
+Readers give plain arrays in the source's own values (`scans.py`); anything unreadable is a DataError naming the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stylescan.data.formats.nifti import read_nifti
+from stylescan.data.formats.pictures import read_pillow
+from stylescan.data.formats.scans import Kind, Picture, Volume
+from stylescan.data.formats.tiff import read_tiff
+from stylescan.errors import DataError
+
+Entry = int | str  # which scan of a file that holds many: a row of a stack, a name in an archive
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way in which scans lie in files.
+
+    suffixes: in lower case, with the dot. kind: what one file holds; None where the layout has to say. read(paths): the
+    scan that the files make up. read_entry(path, entry): one scan of a file that holds many.
+    """
+
+    suffixes: tuple[str, ...]
+    kind: Kind | None
+    read: Callable[[Sequence[Path]], Picture | Volume] | None = None
+    read_entry: Callable[[Path, Entry], Picture | Volume] | None = None
+
+
+FORMATS: dict[str, Format] = {
+    "picture": Format((".png", ".jpg", ".jpeg"), "picture", read_pillow),
+    "tiff": Format((".tif", ".tiff"), "picture", read_tiff),
+    "nifti": Format((".nii", ".nii.gz"), "volume", read_nifti),
+}
+
+
+def known_suffixes() -> list[str]:
+    """Every suffix that is read, in the table's order."""
+    return [suffix for row in FORMATS.values() for suffix in row.suffixes]
+
+
+def suffix_of(name: str) -> str | None:
+    """The known suffix that `name` ends with, ignoring case, or None."""
+    lower = name.lower()
+    return max((suffix for suffix in known_suffixes() if lower.endswith(suffix)), key=len, default=None)
+
+
+def format_of(name: str) -> str:
+    """The row of FORMATS for a file of this name. Raises DataError for an unknown suffix."""
+    suffix = suffix_of(name)
+    if suffix is None:
+        raise DataError(
+            f"{name}: none of the known suffixes ({', '.join(known_suffixes())})", remedy="convert it, or leave it out"
+        )
+    return next(key for key, row in FORMATS.items() if suffix in row.suffixes)
+
+
+def stem_of(name: str) -> str:
+    """The file's name without its folder and without the suffix that names its format (`.nii.gz` as a whole)."""
+    base = name.rsplit("/", 1)[-1]
+    return base[: len(base) - len(suffix_of(base) or "")]

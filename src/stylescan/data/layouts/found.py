@@ -1,0 +1,93 @@
+"""What a layout found, and the files among which it looks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from stylescan.data.formats.table import suffix_of
+from stylescan.data.options import PrepareOptions
+from stylescan.data.planes import Plane
+from stylescan.data.sources import Source
+from stylescan.errors import DataError
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The scans of a layout, and what holds for all of them.
+
+    plane, symmetry: what the pictures show, where the layout knows it; training obeys it. anatomy: likewise.
+    scan_wise: the subjects are scans, since nothing says which scans are one person's: claims say so.
+    notes, warnings: sentences for the audit.
+    """
+
+    sources: list[Source]
+    plane: Plane | None = None
+    symmetry: Literal["none", "left-right"] | None = None
+    anatomy: Literal["brain", "knee"] | None = None
+    scan_wise: bool = False
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Listing:
+    """The files below `root` that look like scans, listed once for all layouts; `root` may be a single file.
+
+    Hidden files and folders are left out. Symbolic links to folders are not followed; a link to a file that lies outside
+    the root is refused.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """Every readable-looking file, in a fixed order."""
+        return [self.root] if self.root.is_file() else _scan_files(self.root)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Their paths relative to the root, with forward slashes."""
+        return [path.relative_to(self.root).as_posix() if path != self.root else path.name for path in self.files]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Rules for one way in which people keep scans.
+
+    detect(listing) says in words what it recognised and why, or None. find(listing, options, progress) lists the scans;
+    raises DataError or ConfigError, with a remedy, where they are not what the layout expects.
+    """
+
+    detect: Callable[[Listing], str | None]
+    find: Callable[[Listing, PrepareOptions, Progress | None], Found]
+
+
+def _scan_files(root: Path) -> list[Path]:
+    found: list[Path] = []
+    for folder, folders, names in os.walk(root, followlinks=False):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.startswith(".") or suffix_of(name) is None:
+                continue
+            path = Path(folder) / name
+            if path.is_symlink() and not _resolved(path).is_relative_to(root.resolve()):
+                raise DataError(f"{path}: a link that leads out of {root}",
+                                remedy="copy the file here, or name it by its full path in a CSV list")  # fmt: skip
+            if not os.fsencode(path.relative_to(root)).decode("utf-8", "replace") == str(path.relative_to(root)):
+                raise DataError(f"{str(path)!r}: the name is not valid UTF-8", remedy="rename it")
+            found.append(path)
+    return found
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError:  # how Python before 3.13 reports a link that leads to itself
+        raise DataError(f"{path}: a link that leads round in a circle", remedy="remove it") from None
