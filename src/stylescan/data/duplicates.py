@@ -18,6 +18,7 @@ NEIGHBOUR_RMS = 6.0  # and adjacent slices of one volume often by less than this
 RELATIVE = 0.25  # and never by more than this share of the image's own contrast
 BLANK = 1.0  # standard deviation in grey values
 _SIDE, _KEPT, _BLOCK = 16, 4, 2048
+_PAIRS = 2**16  # compared at a time: 64 MB
 
 
 class Groups:
@@ -90,13 +91,14 @@ def _near_distinct(thumbs: NDArray[np.float32], names: NDArray[np.intp], rms: fl
     tree = cKDTree(keys)
     for start in range(0, len(keys), _BLOCK):
         candidates = tree.query_ball_point(keys[start : start + _BLOCK], radius * (1 + 1e-6))
-        for offset, others in enumerate(candidates):
-            here = start + offset
-            later = np.array([other for other in others if other > here], dtype=np.intp)
-            distance = np.linalg.norm(thumbs[later] - thumbs[here], axis=1)
-            for other in later[distance <= np.minimum(limit[later], limit[here])]:
-                a, b = sorted((int(names[here]), int(names[other])))
-                yield a, b
+        here = np.repeat(np.arange(start, start + len(candidates)), [len(others) for others in candidates])
+        there = np.concatenate([np.asarray(others, np.intp) for others in candidates])
+        here, there = here[there > here], there[there > here]
+        for first_pair in range(0, len(here), _PAIRS):
+            a, b = here[first_pair : first_pair + _PAIRS], there[first_pair : first_pair + _PAIRS]
+            close = np.linalg.norm(thumbs[a] - thumbs[b], axis=1) <= np.minimum(limit[a], limit[b])
+            for one, other in zip(names[a[close]].tolist(), names[b[close]].tolist()):
+                yield min(one, other), max(one, other)
 
 
 def _low_frequencies(thumbs: NDArray[np.float32]) -> NDArray[np.float64]:

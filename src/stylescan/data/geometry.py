@@ -44,6 +44,13 @@ class Geometry(BaseModel):
     spacing_mm: tuple[float, float] | None = None
 
     @property
+    def keeps_pixels(self) -> bool:
+        """Whether nothing is resampled: pixels are cropped and padded alone."""
+        rows = self.source_height - self.crop_top - self.crop_bottom
+        columns = self.source_width - self.crop_left - self.crop_right
+        return (rows, columns) == (self.resampled_height, self.resampled_width)
+
+    @property
     def output_height(self) -> int:
         """Rows after padding: the dataset's resolution."""
         return self.resampled_height + self.pad_top + self.pad_bottom
@@ -164,18 +171,47 @@ def apply(image: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]
     Resampling is bicubic and antialiased (the kernel widens with the reduction). Raises ValueError where the image's
     size is not the geometry's.
     """
-    channels, height, width = image.shape
+    image = _cropped(image, geometry)
+    if not geometry.keeps_pixels:
+        size = (geometry.resampled_width, geometry.resampled_height)
+        resized = [Image.fromarray(c).resize(size, Image.Resampling.BICUBIC) for c in np.ascontiguousarray(image)]
+        image = np.stack([np.asarray(c, np.float32) for c in resized]).clip(0.0, 1.0)
+    return _padded(image, geometry)
+
+
+def place(image: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
+    """`image` [C, H, W] of any type, cropped and padded with 0 alone: [C, R, R] of the same type.
+
+    For integers and masks whose values must stay. Raises ValueError where the geometry resamples.
+    """
+    if not geometry.keeps_pixels:
+        raise ValueError("the geometry resamples, so that values would change")
+    return _padded(_cropped(image, geometry), geometry)
+
+
+def apply_nearest(mask: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
+    """`mask` [H, W] through `geometry` without new values: each output pixel takes the source pixel under its middle."""
+    mask = _cropped(mask[None], geometry)[0]
+    rows = (np.arange(geometry.resampled_height) + 0.5) * mask.shape[0] / geometry.resampled_height
+    columns = (np.arange(geometry.resampled_width) + 0.5) * mask.shape[1] / geometry.resampled_width
+    nearest = mask[np.ix_(rows.astype(np.int64), columns.astype(np.int64))]
+    square: NDArray[Any] = _padded(nearest[None], geometry)[0]
+    return square
+
+
+def _cropped(image: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
+    _, height, width = image.shape
     if (height, width) != (geometry.source_height, geometry.source_width):
         expected = f"{geometry.source_height}x{geometry.source_width}"
         raise ValueError(f"image is {height}x{width}, the geometry is for {expected}")
     rows = slice(geometry.crop_top, height - geometry.crop_bottom)
-    columns = slice(geometry.crop_left, width - geometry.crop_right)
-    image = image[:, rows, columns]
-    size = (geometry.resampled_width, geometry.resampled_height)
-    if image.shape[:0:-1] != size:
-        resized = [Image.fromarray(c).resize(size, Image.Resampling.BICUBIC) for c in np.ascontiguousarray(image)]
-        image = np.stack([np.asarray(c, np.float32) for c in resized]).clip(0.0, 1.0)
-    out = np.zeros((channels, geometry.output_height, geometry.output_width), np.float32)
-    top, left = geometry.pad_top, geometry.pad_left
-    out[:, top : top + size[1], left : left + size[0]] = image
+    return image[:, rows, geometry.crop_left : width - geometry.crop_right]
+
+
+def _padded(image: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
+    if (geometry.output_height, geometry.output_width) == image.shape[1:]:
+        return image
+    out = np.zeros((len(image), geometry.output_height, geometry.output_width), image.dtype)
+    rows = slice(geometry.pad_top, geometry.pad_top + image.shape[1])
+    out[:, rows, geometry.pad_left : geometry.pad_left + image.shape[2]] = image
     return out

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Self, TypeVar
@@ -18,19 +18,21 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 MAX_WORKERS = 8
 _AHEAD = 4  # tasks waiting for each worker: enough to keep it busy, few enough to hold in memory
-_TRIAL_S, _WORTHWHILE_S = 1.5, 6.0  # starting processes costs seconds: worth it only where more is left to do
+_TRIAL_S, _WORTHWHILE_S = 0.15, 2.0  # a process imports for about a second: worth it only where more is left to do
 
 
 class Workers:
     """Processes for one preparation, started when they are first needed and stopped at the end of the `with` block.
 
-    asked: number of processes; None means one a core, up to 8, and none at all for work of a few seconds.
+    asked: number of processes; None means one a core, up to 8, and none at all for work of a few seconds. While they
+    start, the tasks are worked on here.
     """
 
     def __init__(self, asked: int | None) -> None:
         self._asked = asked
         self._count = asked or min(_cores(), MAX_WORKERS)
         self._pool: ProcessPoolExecutor | None = None
+        self._starting: list[Future[None]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -48,43 +50,58 @@ class Workers:
 
         Raises what `function` raises, and DataError where a process dies.
         """
-        first = 0
-        if self._pool is None and (self._asked is None or self._count == 1):
-            start = time.monotonic()
-            while first < len(tasks) and not self._worth_a_pool(time.monotonic() - start, first, len(tasks)):
+        first, began = 0, time.monotonic()
+        try:
+            while first < len(tasks) and not self._ready(time.monotonic() - began, first, len(tasks)):
                 yield first, function(tasks[first])
                 first += 1
-        if first < len(tasks):
-            try:
+            if first < len(tasks):
                 yield from self._spread(function, tasks, first)
-            except BrokenProcessPool:
-                again = "run the same command again with --workers 1; what is done is kept"
-                raise DataError("a worker process died (out of memory, or killed)", remedy=again) from None
+        except BrokenProcessPool:
+            again = "run the same command again with --workers 1; what is done is kept"
+            raise DataError("a worker process died (out of memory, or killed)", remedy=again) from None
+
+    def _ready(self, spent_s: float, done: int, total: int) -> bool:
+        """Whether the processes can take over; starts them where that will pay."""
+        if self._count == 1:
+            return False
+        if self._pool is None and (self._asked is not None or self._worth_a_pool(spent_s, done, total)):
+            self._pool = self._processes()
+            self._starting = [self._pool.submit(_do_nothing) for _ in range(self._count)]
+        # Asked for by number, they are waited for: a test of them must not be over before they start.
+        return self._pool is not None and (self._asked is not None or all(one.done() for one in self._starting))
 
     def _worth_a_pool(self, spent_s: float, done: int, total: int) -> bool:
-        left_s = spent_s / max(1, done) * (total - done)
-        return self._count > 1 and spent_s > _TRIAL_S and left_s > _WORTHWHILE_S
+        return spent_s > _TRIAL_S and spent_s / max(1, done) * (total - done) > _WORTHWHILE_S
 
     def _spread(
         self, function: Callable[[Task], Result], tasks: Sequence[Task], following: int
     ) -> Iterator[tuple[int, Result]]:
-        if self._pool is None:
-            method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-            context = multiprocessing.get_context(method)
-            self._pool = ProcessPoolExecutor(self._count, mp_context=context, initializer=_ignore_interrupt)
+        pool = self._pool
+        assert pool is not None
         waiting: dict[Future[Result], int] = {}
         while following < len(tasks) or waiting:
             while following < len(tasks) and len(waiting) < self._count * _AHEAD:
-                waiting[self._pool.submit(function, tasks[following])] = following
+                waiting[pool.submit(function, tasks[following])] = following
                 following += 1
-            done = next(as_completed(waiting))
-            yield waiting.pop(done), done.result()
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                yield waiting.pop(future), future.result()
+
+    def _processes(self) -> ProcessPoolExecutor:
+        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        context = multiprocessing.get_context(method)
+        return ProcessPoolExecutor(self._count, mp_context=context, initializer=_prepare_worker)
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _ignore_interrupt() -> None:
-    """Ctrl-C reaches the whole group; only the parent decides."""
+def _prepare_worker() -> None:
+    """Ctrl-C reaches the whole group; only the parent decides. What the work needs is imported before it is timed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import stylescan.data.render  # noqa: F401
+
+
+def _do_nothing() -> None:
+    """Done as soon as a process has started."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -28,10 +28,11 @@ from stylescan.data.pool import Workers
 from stylescan.data.prepared import MANIFEST_NAME, SHARD_FOLDER, WORK_FOLDER, PreparedDataset, json_hash
 from stylescan.data.render import ShardJob, ShardResult, write_shard
 from stylescan.data.sources import SHOWN, Source
-from stylescan.data.survey import Failure, Surveyed, group_range, stamp_of, survey_sources
+from stylescan.data.spool import LIKELY_GROWTH, Spooled
+from stylescan.data.survey import Failure, Surveyed, SurveyTask, group_range, stamp_of, survey_sources
 from stylescan.data.workspace import Workspace, check_places, finished_request, hold_destination
 from stylescan.errors import DataError
-from stylescan.files import file_sha256, read_json, write_json_atomic
+from stylescan.files import file_sha256, read_json, write_bytes_atomic
 
 __all__ = ["PrepareOptions", "prepare"]
 
@@ -90,23 +91,24 @@ def _prepare(
     workspace = Workspace(out, request, overwrite=options.overwrite)
     salt = load_salt(out, options.salt)
     with Workers(options.workers) as workers:
-        rows, failures = _survey(found.sources, options, workspace, workers, progress)
-        _check_failures(failures, len(found.sources), options)
-        found = replace(found, sources=[item for item in found.sources if item.name in rows])
-        plan = make_plan(found, [rows[item.name] for item in found.sources], options, _range_reader(options, workers))
-        jobs = _shard_jobs(plan, out, workspace.folder, options)
+        survey = _survey(found.sources, options, workspace, workers, progress)
+        _check_failures(survey.failures, len(found.sources), options)
+        found = replace(found, sources=[item for item in found.sources if item.name in survey.rows])
+        rows = [survey.rows[item.name] for item in found.sources]
+        plan = make_plan(found, rows, options, _range_reader(options, workers))
+        jobs = _shard_jobs(plan, survey.spooled, out, workspace.folder, options)
         _check_room(out, jobs)
         workspace.clear()
         results = _render(jobs, plan, workspace, workers, progress)
     names = PublicNames(plan, salt, options.keep_ids)
     manifest = make_manifest(plan, results, settings, options, names)
     dataset = PreparedDataset.assemble(out, manifest)
-    findings = make_findings(plan, seen, failures, names)
+    findings = make_findings(plan, seen, survey.failures, names)
     audit = make_audit(manifest, [look for result in results for look in result.looks], findings)
     write_contact_sheet(dataset, out / SHEET_NAME)
-    write_json_atomic(out / AUDIT_NAME, audit.model_dump(mode="json"))
+    write_bytes_atomic(out / AUDIT_NAME, audit.model_dump_json(indent=1).encode())
     workspace.finish({result.file for result in results}, _request(settings, listing, salt))
-    write_json_atomic(out / MANIFEST_NAME, manifest.model_dump(mode="json"))
+    write_bytes_atomic(out / MANIFEST_NAME, manifest.model_dump_json(indent=1).encode())
     workspace.remove()
     return dataset, audit
 
@@ -155,31 +157,54 @@ def _reopen(out: Path) -> tuple[PreparedDataset, Audit]:
     return dataset, audit.model_copy(update={"findings": audit.findings.model_copy(update={"notes": notes})})
 
 
+@dataclass(frozen=True)
+class _Survey:
+    """`rows` by name; `spooled`: the pixels that were kept; what could not be used."""
+
+    rows: dict[str, Surveyed]
+    spooled: dict[str, Spooled]
+    failures: list[Failure]
+
+
 def _survey(
     sources: Sequence[Source],
     options: PrepareOptions,
     workspace: Workspace,
     workers: Workers,
     progress: Progress | None,
-) -> tuple[dict[str, Surveyed], list[Failure]]:
-    """What is known about every source by name, from the journal or by reading it now; and what failed."""
+) -> _Survey:
+    """What is known about every source, from the journal or by reading it now."""
     stamps = {item.name: stamp_of(item.paths) for item in sources}
     rows = {row.name: row for row in workspace.rows("survey", Surveyed) if stamps.get(row.name) == row.stamp}
     left = [item for item in sources if item.name not in rows]
     size = 1 if sources[0].kind == "volume" else _SURVEY_PICTURES
-    tasks = [(left[i : i + size], options) for i in range(0, len(left), size)]
+    spool = workspace.spool_folder() if _room_to_spool(left, stamps, workspace.out) else None
+    tasks = [
+        SurveyTask(left[i : i + size], options, spool / f"{i // size:06d}.raw" if spool else None)
+        for i in range(0, len(left), size)
+    ]
     failures: list[Failure] = []
+    spooled: dict[str, Spooled] = {}
     done = len(rows)
-    for _, answers in workers.run(survey_sources, tasks):
-        good = [answer for answer in answers if isinstance(answer, Surveyed)]
-        failures += [answer for answer in answers if isinstance(answer, Failure)]
+    for _, answer in workers.run(survey_sources, tasks):
+        good = [row for row in answer.rows if isinstance(row, Surveyed)]
+        failures += [row for row in answer.rows if isinstance(row, Failure)]
         rows.update({row.name: row for row in good})
+        spooled.update(answer.spooled)
         workspace.append("survey", good)
-        done += len(answers)
+        done += len(answer.rows)
         if progress:
             progress(done, len(sources), "reading")
     place = {item.name: number for number, item in enumerate(sources)}
-    return rows, sorted(failures, key=lambda failure: place[failure.name])
+    return _Survey(rows, spooled, sorted(failures, key=lambda failure: place[failure.name]))
+
+
+def _room_to_spool(sources: Sequence[Source], stamps: dict[str, tuple[int, int]], out: Path) -> bool:
+    """Whether the decoded pixels of all pictures, and the shards after them, will surely fit on the disk."""
+    if not sources or sources[0].kind == "volume":
+        return False
+    likely = LIKELY_GROWTH * sum(stamps[item.name][0] for item in sources if item.entry is None)
+    return 2 * likely < shutil.disk_usage(out).free
 
 
 def _check_failures(failures: Sequence[Failure], total: int, options: PrepareOptions) -> None:
@@ -210,19 +235,23 @@ def _range_reader(
     return ranges
 
 
-def _shard_jobs(plan: Plan, out: Path, work: Path, options: PrepareOptions) -> list[ShardJob]:
+def _shard_jobs(
+    plan: Plan, spooled: dict[str, Spooled], out: Path, work: Path, options: PrepareOptions
+) -> list[ShardJob]:
     """Consecutive sources together, up to 32 MB or 512 images a shard; a volume stays whole."""
     image_bytes = plan.channels * plan.resolution**2 * options.bits // 8
     limit = max(1, min(SHARD_IMAGES, SHARD_BYTES // image_bytes))
     batches: list[list[int]] = [[]]
+    held = 0
     for k, item in enumerate(plan.items):
-        held = sum(len(plan.items[j].slices) for j in batches[-1])
         if batches[-1] and held + len(item.slices) > limit:
             batches.append([])
+            held = 0
         batches[-1].append(k)
+        held += len(item.slices)
     return [
         ShardJob(
-            items=tuple(plan.items[k] for k in batch),
+            items=tuple(replace(plan.items[k], spooled=spooled.get(plan.items[k].source.name)) for k in batch),
             target=out / SHARD_FOLDER / f"images-{number:05d}.npy",
             temporary=work / f"images-{number:05d}.tmp",
             resolution=plan.resolution,
@@ -260,12 +289,14 @@ def _render(
         if old and old.file == job.target.name and job.target.is_file() and file_sha256(job.target) == old.sha256:
             done[number] = old
     left = [number for number in range(len(jobs)) if number not in done]
+    total, written = sum(job.count for job in jobs), sum(result.count for result in done.values())
     try:
         for position, result in workers.run(write_shard, [jobs[number] for number in left]):
             done[left[position]] = result
             workspace.append("shards", [_DoneShard(job=keys[left[position]], result=result)])
+            written += result.count
             if progress:
-                progress(sum(r.count for r in done.values()), sum(job.count for job in jobs), "writing")
+                progress(written, total, "writing")
     except OSError as problem:
         remedy = "make room or correct the permissions, and run the same command again"
         raise DataError(f"{workspace.out}: cannot write ({problem.strerror or problem})", remedy=remedy) from None

@@ -147,8 +147,12 @@ def content_hash(pixel_hashes: Iterable[str], images: Sequence[ImageRecord], cla
     """
     digest = hashlib.sha256(json.dumps(list(class_names)).encode())
     order: dict[str, int] = {}
+    geometries: dict[Geometry, Any] = {}  # one for the whole set, most often
     for pixels, image in zip(pixel_hashes, images, strict=True):
-        record = image.model_dump(mode="json", exclude={"source"})
+        if image.geometry not in geometries:
+            geometries[image.geometry] = image.geometry.model_dump(mode="json")
+        record = image.model_dump(mode="json", exclude={"source", "geometry"})
+        record["geometry"] = geometries[image.geometry]
         record["subject"] = order.setdefault(image.subject, len(order))
         digest.update(f"{pixels} {json_hash(record)}\n".encode())
     return digest.hexdigest()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from stylescan.data.formats.pictures import read_bytes
 from stylescan.data.formats.scans import Kind, Picture, Volume
 from stylescan.data.formats.table import FORMATS, Entry, format_of
 from stylescan.errors import DataError
-from stylescan.files import require_file
+from stylescan.files import file_sha256, require_file
 
 SHOWN = 20  # names printed in a refusal; the rest are counted
 
@@ -47,8 +51,7 @@ def file_source(root: Path, path: Path) -> Source:
 
 def read_source(source: Source) -> Picture | Volume:
     """The picture or volume of `source`, through the reader of its format. Raises DataError naming the file."""
-    for path in source.paths:
-        require_file(path, DataError, remedy="leave it out, or replace it by a file")
+    _check_files(source)
     form = FORMATS[source.format]
     if source.entry is not None and form.read_entry is not None:
         return form.read_entry(source.paths[0], source.entry)
@@ -56,6 +59,28 @@ def read_source(source: Source) -> Picture | Volume:
         raise DataError(f"{source.paths[0]}: holds many scans, expected to be told which",
                         remedy="pass the file itself to prepare")  # fmt: skip
     return form.read(source.paths)
+
+
+def read_hashed(source: Source) -> tuple[Picture | Volume, str]:
+    """`read_source`, and the SHA-256 of what was read, the file being read once where it can.
+
+    Of one scan of a file that holds many it is the hash of its values: the file would be hashed once a scan.
+    """
+    form = FORMATS[source.format]
+    if source.entry is None and form.decode is not None:
+        _check_files(source)
+        data = read_bytes(source.paths[0])
+        return form.decode(data, source.paths[0]), hashlib.sha256(data).hexdigest()
+    scan = read_source(source)
+    if source.entry is None:
+        return scan, "+".join(file_sha256(path) for path in source.paths)
+    values = np.ascontiguousarray(scan.pixels if isinstance(scan, Picture) else scan.voxels)
+    return scan, hashlib.sha256(f"{values.shape} {values.dtype.str}".encode() + values.tobytes()).hexdigest()
+
+
+def _check_files(source: Source) -> None:
+    for path in source.paths:
+        require_file(path, DataError, remedy="leave it out, or replace it by a file")
 
 
 def normal_side(text: str) -> str:

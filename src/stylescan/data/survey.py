@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ from stylescan.data.intensity import (
 )
 from stylescan.data.options import PrepareOptions
 from stylescan.data.planes import DEFAULT_PLANE, plane_slices, plane_spacing
-from stylescan.data.sources import Source, read_source
+from stylescan.data.sources import Source, read_hashed, read_source
+from stylescan.data.spool import Spooled, SpoolWriter
 from stylescan.errors import DataError
-from stylescan.files import file_sha256
 
 THUMB_SIDE = 16
 
@@ -76,40 +77,68 @@ def stamp_of(paths: Sequence[Path]) -> tuple[int, int]:
     return sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)
 
 
-def survey_sources(task: tuple[Sequence[Source], PrepareOptions]) -> list[Surveyed | Failure]:
-    """One answer for each source, in order; a bad file is a Failure, never an exception."""
-    sources, options = task
-    return [_survey_one(source, options) for source in sources]
+@dataclass(frozen=True)
+class SurveyTask:
+    """Sources that one worker surveys in turn. `spool`: a new file for the pixels of pictures, or None."""
+
+    sources: Sequence[Source]
+    options: PrepareOptions
+    spool: Path | None = None
 
 
-def _survey_one(source: Source, options: PrepareOptions) -> Surveyed | Failure:
+@dataclass(frozen=True)
+class SurveyAnswer:
+    """One row for each source, in order; a bad file is a Failure. `spooled`: by name, where its pixels lie."""
+
+    rows: list[Surveyed | Failure]
+    spooled: dict[str, Spooled]
+
+
+def survey_sources(task: SurveyTask) -> SurveyAnswer:
+    """Look at every source of the task; a bad file is never an exception."""
+    spooled: dict[str, Spooled] = {}
+    with ExitStack() as stack:
+        spool = stack.enter_context(SpoolWriter(task.spool)) if task.spool else None
+        rows = []
+        for source in task.sources:
+            row, pixels = _survey_one(source, task.options)
+            rows.append(row)
+            if spool and pixels is not None:
+                spooled[source.name] = spool.add(pixels)
+    return SurveyAnswer(rows, spooled)
+
+
+def _survey_one(source: Source, options: PrepareOptions) -> tuple[Surveyed | Failure, NDArray[Any] | None]:
+    """The row, and a picture's pixels."""
     stamp = stamp_of(source.paths)
     try:
-        scan = read_source(source)
-        digest = _digest(source, scan)
+        scan, digest = read_hashed(source)
+        if isinstance(scan, Volume) != (source.kind == "volume"):
+            held = "a volume" if isinstance(scan, Volume) else "one image"
+            return Failure(name=source.name, reason=f"{source.paths[0]}: holds {held}, expected a {source.kind}"), None
         if isinstance(scan, Volume):
-            return _survey_volume(source, scan, options, stamp, digest)
+            return _survey_volume(source, scan, options, stamp, digest), None
     except (DataError, OSError) as problem:
         reason = problem.message if isinstance(problem, DataError) else f"{source.name}: {problem}"
-        return Failure(name=source.name, reason=reason)
+        return Failure(name=source.name, reason=reason), None
     except MemoryError:
-        return Failure(name=source.name, reason=f"{source.name}: too large for this machine's memory")
+        return Failure(name=source.name, reason=f"{source.name}: too large for this machine's memory"), None
+    return _survey_picture(source, scan, stamp, digest), scan.pixels
+
+
+def _survey_picture(source: Source, scan: Picture, stamp: tuple[int, int], digest: str) -> Surveyed:
     channels, height, width = scan.pixels.shape
     wide = scan.pixels.dtype != np.uint8
-    grey = scan.pixels[0].astype(np.float32) if channels == 1 else scan.pixels.mean(axis=0, dtype=np.float32)
-    low, high = (float(grey.min()), float(grey.max())) if wide else (0.0, 255.0)
+    if channels == 1 and not wide:
+        low, high, thumb = 0.0, 255.0, _thumb_of_bytes(scan.pixels[0])
+    else:
+        grey = scan.pixels[0].astype(np.float32) if channels == 1 else scan.pixels.mean(axis=0, dtype=np.float32)
+        low, high = (float(grey.min()), float(grey.max())) if wide else (0.0, 255.0)
+        thumb = _thumb(to_fraction(grey, low, high))
     return Surveyed(
         name=source.name, stamp=stamp, sha256=digest, height=height, width=width, channels=channels, wide=wide,
-        mode=scan.mode, low=low, high=high, thumb=_thumb(to_fraction(grey, low, high)),
+        mode=scan.mode, low=low, high=high, thumb=thumb,
     )  # fmt: skip
-
-
-def _digest(source: Source, scan: Picture | Volume) -> str:
-    """SHA-256 of the file or files; of its own values for one scan of many, or a stack would be hashed once a row."""
-    if source.entry is None:
-        return "+".join(file_sha256(path) for path in source.paths)
-    values = np.ascontiguousarray(scan.pixels if isinstance(scan, Picture) else scan.voxels)
-    return hashlib.sha256(f"{values.shape} {values.dtype.str}".encode() + values.tobytes()).hexdigest()
 
 
 def _survey_volume(
@@ -141,6 +170,12 @@ def _thumb(fractions: NDArray[np.float32]) -> str:
     small = Image.fromarray(np.ascontiguousarray(fractions)).resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX)
     values: NDArray[np.float32] = np.rint(np.asarray(small, np.float32) * 255).clip(0, 255)
     return values.astype(np.uint8).tobytes().hex()
+
+
+def _thumb_of_bytes(grey: NDArray[np.uint8]) -> str:
+    """`_thumb` of 8-bit values [H, W], without floats in between: the same to a grey value."""
+    small = Image.fromarray(grey).resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX)
+    return small.tobytes().hex()
 
 
 def thumbs_of(rows: Sequence[Surveyed]) -> NDArray[np.float32]:

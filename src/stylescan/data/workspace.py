@@ -21,6 +21,7 @@ from stylescan.data.audit.contact_sheet import SHEET_NAME
 from stylescan.data.audit.summary import AUDIT_NAME
 from stylescan.data.identity import SALT_NAME
 from stylescan.data.prepared import MANIFEST_NAME, SHARD_FOLDER, WORK_FOLDER
+from stylescan.data.spool import FOLDER as SPOOL_FOLDER
 from stylescan.errors import DataError
 from stylescan.files import LOCK_NAME, hold_folder, write_json_atomic
 
@@ -109,6 +110,13 @@ class Workspace:
                 (self.out / name).unlink(missing_ok=True)
             shutil.rmtree(self.out / SHARD_FOLDER, ignore_errors=True)
         (self.out / SHARD_FOLDER).mkdir(exist_ok=True)
+
+    def spool_folder(self) -> Path:
+        """An empty folder for decoded pixels: what an interrupted call left in it may be torn, and is removed."""
+        folder = self.folder / SPOOL_FOLDER
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
 
     def rows(self, name: str, model: type[Row]) -> Iterator[Row]:
         """The journal `name` from an earlier call; a line torn by a crash is skipped."""

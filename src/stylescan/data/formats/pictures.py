@@ -1,7 +1,9 @@
-"""PNG and JPEG through Pillow; TIFF of 8-bit values too."""
+"""PNG and JPEG, and TIFF of 8-bit values: plain PNG through libpng, the rest through Pillow."""
 
 from __future__ import annotations
 
+import io
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,34 +13,66 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from stylescan.data.formats.checks import check_size, check_values, grey_if_equal, unreadable
+from stylescan.data.formats.checks import REPLACE, check_size, check_values, grey_if_equal, unreadable
+from stylescan.data.formats.png import SIGNATURE, decode_plain, read_chunks
 from stylescan.data.formats.scans import Picture
 from stylescan.errors import DataError
 
+MAX_BYTES = 2**30
+_QUIET = threading.Lock()
 
-def read_pillow(paths: Sequence[Path]) -> Picture:
+
+def read_picture(paths: Sequence[Path]) -> Picture:
     """A PNG or JPEG of 8 or 16 bits. Palettes and equal colour channels become grey; EXIF rotation is applied."""
-    path = paths[0]
+    return decode_picture(read_bytes(paths[0]), paths[0])
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole file. Raises DataError where it cannot be read, or is larger than any picture can be."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a damaged file ends as an error or as a picture, not as chatter
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
-                check_size(path, image.size)
-                if getattr(image, "n_frames", 1) > 1:
-                    raise DataError(f"{path}: holds {getattr(image, 'n_frames', 1)} pages, expected one image",
-                                    remedy="save each page as a file of its own")  # fmt: skip
-                if "16" in image.mode + _raw_mode(image) and image.mode in ("RGB", "RGBA", "LA"):
-                    raise DataError(f"{path}: 16-bit colour PNG, which would lose half of its bits",
-                                    remedy="save it as 16-bit grey PNG or as TIFF")  # fmt: skip
-                image.load()
-                mode = image.mode
-                pixels = _pillow_pixels(path, ImageOps.exif_transpose(image))
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError(f"{path}: {size} bytes, more than a picture can have", remedy=REPLACE)
+        return path.read_bytes()
+    except OSError as problem:
+        raise unreadable(path, problem) from None
+
+
+def decode_picture(data: bytes, name: str | Path) -> Picture:
+    """`read_picture` of bytes that were read already; `name` stands in errors."""
+    path = Path(name)
+    try:
+        if data.startswith(SIGNATURE):
+            header = read_chunks(data)
+            check_size(path, (header.height, header.width))
+            if header.plain:
+                pixels = decode_plain(data, header)
+                mode = "RGB" if len(pixels) == 3 else "L" if header.bits == 8 else "I;16"
+                return Picture(grey_if_equal(check_values(path, pixels)), mode)
+        pixels, mode = _decode_pillow(data, path)
     except (DataError, MemoryError):
         raise
     except Exception as problem:  # decoders raise almost anything on damaged files
         raise unreadable(path, problem) from None
     return Picture(grey_if_equal(check_values(path, pixels)), mode)
+
+
+def _decode_pillow(data: bytes, path: Path) -> tuple[NDArray[Any], str]:
+    # One thread at a time: which warnings are silent is a setting of the whole process.
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a damaged file ends as an error or as a picture, not as chatter
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "TIFF")) as image:
+            check_size(path, image.size)
+            if getattr(image, "n_frames", 1) > 1:
+                raise DataError(f"{path}: holds {getattr(image, 'n_frames', 1)} pages, expected one image",
+                                remedy="save each page as a file of its own")  # fmt: skip
+            if "16" in image.mode + _raw_mode(image) and image.mode in ("RGB", "RGBA", "LA"):
+                raise DataError(f"{path}: 16-bit colour PNG, which would lose half of its bits",
+                                remedy="save it as 16-bit grey PNG or as TIFF")  # fmt: skip
+            image.load()
+            mode = image.mode
+            return _pillow_pixels(path, ImageOps.exif_transpose(image)), mode
 
 
 def _raw_mode(image: Image.Image) -> str:

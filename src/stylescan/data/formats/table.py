@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylescan.data.formats.nifti import read_nifti
-from stylescan.data.formats.pictures import read_pillow
+from stylescan.data.formats.pictures import decode_picture, read_picture
 from stylescan.data.formats.scans import Kind, Picture, Volume
 from stylescan.data.formats.tiff import read_tiff
 from stylescan.errors import DataError
@@ -23,31 +23,40 @@ class Format:
     """One way in which scans lie in files.
 
     suffixes: in lower case, with the dot. kind: what one file holds; None where the layout has to say. read(paths): the
-    scan that the files make up. read_entry(path, entry): one scan of a file that holds many.
+    scan that the files make up. decode(data, name): the same from the bytes of one file. read_entry(path, entry): one
+    scan of a file that holds many.
     """
 
     suffixes: tuple[str, ...]
     kind: Kind | None
     read: Callable[[Sequence[Path]], Picture | Volume] | None = None
+    decode: Callable[[bytes, Path], Picture] | None = None
     read_entry: Callable[[Path, Entry], Picture | Volume] | None = None
 
 
 FORMATS: dict[str, Format] = {
-    "picture": Format((".png", ".jpg", ".jpeg"), "picture", read_pillow),
+    "picture": Format((".png", ".jpg", ".jpeg"), "picture", read_picture, decode_picture),
     "tiff": Format((".tif", ".tiff"), "picture", read_tiff),
     "nifti": Format((".nii", ".nii.gz"), "volume", read_nifti),
 }
 
 
+_FORMAT_OF = {suffix: name for name, row in FORMATS.items() for suffix in row.suffixes}
+
+
 def known_suffixes() -> list[str]:
     """Every suffix that is read, in the table's order."""
-    return [suffix for row in FORMATS.values() for suffix in row.suffixes]
+    return list(_FORMAT_OF)
 
 
 def suffix_of(name: str) -> str | None:
-    """The known suffix that `name` ends with, ignoring case, or None."""
-    lower = name.lower()
-    return max((suffix for suffix in known_suffixes() if lower.endswith(suffix)), key=len, default=None)
+    """The known suffix that `name` ends with, ignoring case, or None; `.nii.gz` before `.gz`."""
+    pieces = name.rsplit("/", 1)[-1].lower().split(".")
+    for count in (2, 1):
+        suffix = "." + ".".join(pieces[-count:])
+        if len(pieces) > count and suffix in _FORMAT_OF:
+            return suffix
+    return None
 
 
 def format_of(name: str) -> str:
@@ -57,7 +66,7 @@ def format_of(name: str) -> str:
         raise DataError(
             f"{name}: none of the known suffixes ({', '.join(known_suffixes())})", remedy="convert it, or leave it out"
         )
-    return next(key for key, row in FORMATS.items() if suffix in row.suffixes)
+    return _FORMAT_OF[suffix]
 
 
 def stem_of(name: str) -> str:

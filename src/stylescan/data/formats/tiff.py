@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylescan.data.formats.checks import check_size, check_values, grey_if_equal, unreadable
-from stylescan.data.formats.pictures import read_pillow
+from stylescan.data.formats.pictures import read_picture
 from stylescan.data.formats.scans import Picture
 from stylescan.errors import DataError
 
@@ -29,7 +29,7 @@ def read_tiff(paths: Sequence[Path]) -> Picture:
             shape, dtype = tuple(page.shape), page.dtype
             check_size(path, shape)
             if dtype is None or dtype in (np.uint8, np.bool_):
-                return read_pillow(paths)
+                return read_picture(paths)
             array = _tiff_values(page, paths)
             inverted = int(page.photometric) == 0  # MinIsWhite
     except (DataError, MemoryError):
@@ -55,7 +55,7 @@ def _tiff_values(page: Any, paths: Sequence[Path]) -> NDArray[Any]:
     except ValueError as problem:
         # LZW and its kin need tifffile's optional codecs; Pillow has its own for grey pages.
         if "imagecodecs" in str(problem) and len(page.shape) == 2:
-            grey: NDArray[Any] = read_pillow(paths).pixels[0]
+            grey: NDArray[Any] = read_picture(paths).pixels[0]
             return grey
         raise
 
