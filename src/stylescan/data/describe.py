@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from stylescan.data.audit.summary import Findings
 from stylescan.data.identity import hide_source, hide_subjects
+from stylescan.data.laterality import canonical_place, canonical_record, slice_spans
 from stylescan.data.options import PrepareOptions
 from stylescan.data.plan import Plan
 from stylescan.data.planes import DEFAULT_PLANE
 from stylescan.data.prepared import SHARD_FOLDER, ImageRecord, Manifest, ShardRecord, content_hash, json_hash
-from stylescan.data.render import RenderItem, ShardResult
+from stylescan.data.render import RenderItem, ShardResult, masks_name
 from stylescan.data.sources import SHOWN
 from stylescan.data.survey import Failure
 
@@ -37,7 +39,10 @@ def make_manifest(
     """The manifest of what was written; `settings` are completed by what was decided."""
     resolved = {**settings, "resolution": plan.resolution, "field_of_view_mm": plan.field_of_view_mm}
     volumes = plan.items[0].source.kind == "volume"
+    plane = (options.plane or DEFAULT_PLANE) if volumes else options.plane
     images = _records(plan, names)
+    if options.laterality == "canonicalise":
+        images = canonical_records(images, plane, volumes=volumes)
     pixels = [digest for result in results for digest in result.pixel_hashes]
     return Manifest(
         content_hash=content_hash(pixels, images, plan.class_names),
@@ -48,10 +53,16 @@ def make_manifest(
         bits=options.bits,
         class_names=plan.class_names,
         claim=plan.claim,
-        plane=(options.plane or DEFAULT_PLANE) if volumes else options.plane,
-        symmetry=options.symmetry,
+        plane=plane,
+        symmetry=options.symmetry or "none",
+        anatomy=plan.anatomy,
         intensity=plan.intensity,
         shards=[ShardRecord(file=f"{SHARD_FOLDER}/{r.file}", count=r.count, sha256=r.sha256) for r in results],
+        masks=[
+            ShardRecord(file=f"{SHARD_FOLDER}/{masks_name(Path(r.file)).name}", count=r.count, sha256=r.masks_sha256)
+            for r in results
+            if r.masks_sha256
+        ],
         images=images,
     )
 
@@ -79,6 +90,20 @@ def _records(plan: Plan, names: PublicNames) -> list[ImageRecord]:
             place = {"slice": number if volume else source.slice, "depth": depth}
             records.append(ImageRecord.model_validate({**shared, **place}))
     return records
+
+
+def canonical_records(images: Sequence[ImageRecord], plane: str | None, *, volumes: bool) -> list[ImageRecord]:
+    """The records after all sides were made right ones; see laterality.py."""
+    keys = [(image.subject, image.side, image.extra.get("series")) for image in images]
+    spans = slice_spans(keys, [image.slice for image in images])
+    changed = []
+    for key, image in zip(keys, images):
+        side, extra = canonical_record(image.side, image.extra)
+        number, depth = image.slice, image.depth
+        if not volumes:  # a volume was turned round before it was cut, so its numbers hold
+            number, depth = canonical_place(image.side, plane, number, depth, spans.get(key))
+        changed.append(image.model_copy(update={"side": side, "extra": extra, "slice": number, "depth": depth}))
+    return changed
 
 
 def _further_ranges(item: RenderItem) -> dict[str, float]:

@@ -127,6 +127,13 @@ class Copies:
     equal: list[list[int]]
     near: list[tuple[int, int]]
 
+    def among(self, kept: Sequence[int]) -> Copies:
+        """The copies among the positions `kept`, counted anew."""
+        place = {position: number for number, position in enumerate(kept)}
+        equal = [[place[k] for k in group if k in place] for group in self.equal]
+        near = [(place[a], place[b]) for a, b in self.near if a in place and b in place]
+        return Copies([group for group in equal if len(group) > 1], near)
+
 
 def find_copies(thumbs: NDArray[np.float32], hashes: Sequence[str]) -> Copies:
     """Byte copies, and near copies that are not byte copies; blank images are no evidence and count as neither."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from stylescan.data.balance import match_depth
 from stylescan.data.duplicates import Copies, find_copies, neighbour_groups, split_groups
 from stylescan.data.geometry import Geometry, choose_resolution, plan_picture, plan_volume
 from stylescan.data.layouts.found import Found
@@ -14,8 +15,9 @@ from stylescan.data.options import PrepareOptions
 from stylescan.data.prepared import Claim, IntensityRecord
 from stylescan.data.render import RenderItem
 from stylescan.data.sources import Source, natural_key, some
-from stylescan.data.split import draw_split, leaks, majority_labels
+from stylescan.data.split import LEAST, SplitPlan, add_select, draw_folds, draw_split, leaks, majority_labels
 from stylescan.data.survey import Surveyed, choose_slices, thumbs_of
+from stylescan.data.windows import parse_window
 from stylescan.errors import DataError
 
 Ranges = Callable[[list[list[Source]]], list[tuple[float, float]]]
@@ -36,6 +38,7 @@ class Plan:
     field_of_view_mm: float | None
     intensity: IntensityRecord
     copies: Copies
+    anatomy: str | None = None
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -58,10 +61,28 @@ def make_plan(found: Found, rows: list[Surveyed], options: PrepareOptions, range
     geometries, resolution, view = (_volume_geometry if volumes else _picture_geometry)(rows, options, notes, warnings)
     subjects, claim, copies = _subjects(sources, rows, volumes, found.scan_wise, notes)
     intensity, limits = _intensity(sources, rows, subjects, claim, options, ranges, warnings)
-    splits = _splits(sources, subjects, copies, options, warnings)
+    splits = _splits(sources, subjects, copies, options, notes, warnings)
     planned = zip(sources, slices, geometries, limits, strict=True)
     items = [RenderItem(source, chosen, geometry, low, high, tuple(row.further))
              for (source, chosen, geometry, (low, high)), row in zip(planned, rows)]  # fmt: skip
+    if options.balance == "depth":
+        items = _balanced(items, rows, subjects, splits, options, notes, warnings)
+        kept = [k for k, item in enumerate(items) if item.slices]
+        copies = copies.among(kept)
+        items, rows = [items[k] for k in kept], [rows[k] for k in kept]
+        subjects, splits = [subjects[k] for k in kept], [splits[k] for k in kept]
+    sources = [item.source for item in items]
+    channels = _channels(sources, rows, volumes, warnings)
+    for note, count in Counter(note for row in rows for note in row.notes).items():
+        warnings.append(f"{count} {'volumes' if volumes else 'images'}: {note}")
+    names = _class_names(sources, options, warnings)
+    return Plan(
+        items, rows, subjects, splits, names, claim, resolution, channels, view, intensity, copies, found.anatomy, notes,
+        warnings,
+    )  # fmt: skip
+
+
+def _channels(sources: Sequence[Source], rows: Sequence[Surveyed], volumes: bool, warnings: list[str]) -> int:
     channels = max(row.channels for row in rows)
     if volumes and any(row.channels != channels for row in rows):
         fewer = next(source.name for source, row in zip(sources, rows) if row.channels != channels)
@@ -69,12 +90,37 @@ def make_plan(found: Found, rows: list[Surveyed], options: PrepareOptions, range
                         remedy="prepare volumes of equal contrasts together")  # fmt: skip
     if channels > 1 and any(row.channels == 1 for row in rows):
         warnings.append("grey and colour images are mixed: grey ones are stored as equal colour channels")
-    for note, count in Counter(note for row in rows for note in row.notes).items():
-        warnings.append(f"{count} volumes: {note}")
-    names = _class_names(sources, options, warnings)
-    return Plan(
-        items, rows, subjects, splits, names, claim, resolution, channels, view, intensity, copies, notes, warnings
+    return channels
+
+
+def _balanced(
+    items: Sequence[RenderItem], rows: Sequence[Surveyed], subjects: Sequence[str], splits: Sequence[str],
+    options: PrepareOptions, notes: list[str], warnings: list[str],
+) -> list[RenderItem]:  # fmt: skip
+    """The items with the slices that depth matching keeps; some may have none left."""
+    owner = [k for k, item in enumerate(items) for _ in item.slices]
+    match = match_depth(
+        [depth for item, row in zip(items, rows) for depth in _depths(item, row)],
+        [items[k].source.label for k in owner],
+        [splits[k] for k in owner],
+        [subjects[k] for k in owner],
+        seed=options.seed,
     )
+    notes.append(match.sentence)
+    warnings.extend(match.warnings)
+    left: dict[int, list[int]] = defaultdict(list)
+    numbers = [number for item in items for number in item.slices]
+    for k, number, keep in zip(owner, numbers, match.keep):
+        if keep:
+            left[k].append(number)
+    return [replace(item, slices=tuple(left[k])) for k, item in enumerate(items)]
+
+
+def _depths(item: RenderItem, row: Surveyed) -> list[float | None]:
+    """Where each of the item's images lies: a fraction of its volume, or the number of the picture."""
+    if item.source.kind == "volume":
+        return [(number + 0.5) / len(row.foreground) for number in item.slices]
+    return [None if item.source.slice is None else float(item.source.slice)]
 
 
 def _class_names(sources: Sequence[Source], options: PrepareOptions, warnings: list[str]) -> list[str]:
@@ -97,7 +143,8 @@ def _picture_geometry(
     if options.resolution is None:
         how = "pixels kept, padded or cropped" if exact else "resampled"
         notes.append(f"resolution {resolution} chosen for images of {longest} pixels ({how})")
-    return [plan_picture(row.height, row.width, resolution, exact=exact) for row in rows], resolution, None
+    planned = [plan_picture(r.height, r.width, resolution, exact=exact, spacing_mm=r.spacing_mm) for r in rows]
+    return planned, resolution, None
 
 
 def _volume_geometry(
@@ -149,9 +196,19 @@ def _intensity(
     wide = [k for k, row in enumerate(rows) if row.wide]
     if not wide:
         return IntensityRecord(), limits
+    units = {row.units for row in rows}
+    unit = units.pop() if len(units) == 1 else None
+    if options.window is not None:
+        if len(units) > 1:
+            warnings.append("the values of some scans have other units than those of others")
+        window = parse_window(options.window)
+        text = window if window == "header" else window.text
+        return IntensityRecord(mapping="window", window=text, units=unit), limits
     mapping: Literal["percentile", "mixed"] = "percentile" if len(wide) == len(rows) else "mixed"
     if sources[0].kind == "volume":
-        return IntensityRecord(mapping="percentile", percentiles=options.percentiles, scope="volume"), limits
+        return IntensityRecord(
+            mapping="percentile", percentiles=options.percentiles, scope="volume", units=unit
+        ), limits
     shared: dict[str, list[int]] = defaultdict(list)
     for k in wide:
         shared[subjects[k] if claim != "image-wise" else str(k)].append(k)
@@ -165,39 +222,54 @@ def _intensity(
     if mapping == "mixed":
         warnings.append("8-bit images keep their values while others are scaled by percentiles: brightness differs")
     scope: Literal["subject", "image"] = "subject" if claim != "image-wise" else "image"
-    return IntensityRecord(mapping=mapping, percentiles=options.percentiles, scope=scope), limits
+    return IntensityRecord(mapping=mapping, percentiles=options.percentiles, scope=scope, units=unit), limits
 
 
 def _splits(
-    sources: Sequence[Source], subjects: Sequence[str], copies: Copies, options: PrepareOptions, warnings: list[str]
-) -> list[str]:
-    """Split of each source: the list's own where it has one and does not leak, else drawn by subject."""
+    sources: Sequence[Source], subjects: Sequence[str], copies: Copies, options: PrepareOptions, notes: list[str],
+    warnings: list[str],
+) -> list[str]:  # fmt: skip
+    """Split of each source: the layout's own where it has one and does not leak, else drawn by subject."""
     group_of, believed = split_groups(subjects, copies)
     if not believed:
         warnings.append("most subjects share look-alike images, which therefore do not decide the split")
     groups = [group_of[subject] for subject in subjects]
-    given = [source.split for source in sources]
-    if all(given):
-        leaking = leaks([str(split) for split in given], groups)
-        if not leaking:
-            return _given(given, groups, warnings)
-        if not options.repair:
-            _refuse(leaking, subjects, groups)
-        warnings.append(f"the given split leaked {len(leaking)} subjects: it was drawn again by subject")
-    plan = draw_split(Counter(groups), majority_labels(groups, [source.label for source in sources]),
-                      holdout=options.holdout, select=options.select, seed=options.seed)  # fmt: skip
+    sizes, labels = Counter(groups), majority_labels(groups, [source.label for source in sources])
+    plan = _split_plan(sources, subjects, groups, sizes, labels, options, warnings)
+    notes.extend(plan.notes)
     warnings.extend(plan.warnings)
     return [plan.of[group] for group in groups]
 
 
-def _given(given: Sequence[str | None], groups: Sequence[str], warnings: list[str]) -> list[str]:
-    counts = Counter(split for split, _ in set(zip(given, groups)))
-    if not counts["train"]:
+def _split_plan(
+    sources: Sequence[Source], subjects: Sequence[str], groups: Sequence[str], sizes: Mapping[str, int],
+    labels: Mapping[str, Hashable], options: PrepareOptions, warnings: list[str],
+) -> SplitPlan:  # fmt: skip
+    given = [source.split for source in sources]
+    if all(given) and options.folds is None:
+        leaking = leaks([str(split) for split in given], groups)
+        if not leaking:
+            return _given(dict(zip(groups, map(str, given))), sizes, labels, options)
+        if not options.repair:
+            _refuse(leaking, subjects, groups)
+        warnings.append(f"the given split leaked {len(leaking)} subjects: it was drawn again by subject")
+    if options.folds is not None:
+        return draw_folds(sizes, labels, folds=options.folds, fold=options.fold, select=options.select,
+                          seed=options.seed)  # fmt: skip
+    return draw_split(sizes, labels, holdout=options.holdout, select=options.select, seed=options.seed)
+
+
+def _given(
+    given: Mapping[str, str], sizes: Mapping[str, int], labels: Mapping[str, Hashable], options: PrepareOptions
+) -> SplitPlan:
+    """The split that came with the scans, completed by a part for selection."""
+    if "train" not in given.values():
         raise DataError("the given split has no training images", remedy="correct the column `split`")
-    for split in ("holdout", "select"):
-        if counts[split] < 5:
-            warnings.append(f"the given split has {counts[split]} subjects in {split}, fewer than 5")
-    return [str(split) for split in given]
+    plan = add_select(given, sizes, labels, select=options.select, seed=options.seed)
+    counts = Counter(plan.of.values())
+    few = [f"the given split has {counts[split]} subjects in {split}, fewer than {LEAST}"
+           for split in ("holdout", "select") if counts[split] < LEAST]  # fmt: skip
+    return replace(plan, warnings=(*plan.warnings, *few))
 
 
 def _refuse(leaking: Sequence[str], subjects: Sequence[str], groups: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from stylescan.data.audit.summary import AUDIT_NAME, Audit, make_audit
 from stylescan.data.classes import choose_classes
 from stylescan.data.describe import PublicNames, make_findings, make_manifest
 from stylescan.data.identity import fingerprint, kept_salt, load_salt
+from stylescan.data.laterality import check_sides
 from stylescan.data.layouts.found import Found
 from stylescan.data.layouts.table import find_sources
 from stylescan.data.options import PrepareOptions
@@ -26,10 +27,11 @@ from stylescan.data.plan import Plan, make_plan
 from stylescan.data.planes import DEFAULT_PLANE
 from stylescan.data.pool import Workers
 from stylescan.data.prepared import MANIFEST_NAME, SHARD_FOLDER, WORK_FOLDER, PreparedDataset, json_hash
-from stylescan.data.render import ShardJob, ShardResult, write_shard
+from stylescan.data.render import ShardJob, ShardResult, masks_name, write_shard
 from stylescan.data.sources import SHOWN, Source
 from stylescan.data.spool import LIKELY_GROWTH, Spooled
 from stylescan.data.survey import Failure, Surveyed, SurveyTask, group_range, stamp_of, survey_sources
+from stylescan.data.windows import parse_window
 from stylescan.data.workspace import Workspace, check_places, finished_request, hold_destination
 from stylescan.errors import DataError
 from stylescan.files import file_sha256, read_json, write_bytes_atomic
@@ -59,11 +61,15 @@ def prepare(
     DataError or ConfigError, with a remedy, before anything that stands in `out` is touched.
     """
     source, out, options = Path(source), Path(out), options or PrepareOptions()
+    if options.window is not None:
+        parse_window(options.window)
     check_places(source, out)
     found, layout, seen = find_sources(source, options, progress)
     sources, kept = choose_classes(found.sources, options)
     found, seen = replace(found, sources=sources), seen + kept
     options = _declared(options, found)
+    if options.laterality == "canonicalise":
+        check_sides([item.side for item in sources], [item.name for item in sources])
     settings = {**options.recorded(), "layout": layout, "prepare_version": PREPARE_VERSION}
     listing = json_hash([_listed(item) for item in sources])
     current = _up_to_date(out, settings, listing, options)
@@ -107,7 +113,8 @@ def _prepare(
     audit = make_audit(manifest, [look for result in results for look in result.looks], findings)
     write_contact_sheet(dataset, out / SHEET_NAME)
     write_bytes_atomic(out / AUDIT_NAME, audit.model_dump_json(indent=1).encode())
-    workspace.finish({result.file for result in results}, _request(settings, listing, salt))
+    workspace.finish({Path(shard.file).name for shard in (*manifest.shards, *manifest.masks)},
+                     _request(settings, listing, salt))  # fmt: skip
     write_bytes_atomic(out / MANIFEST_NAME, manifest.model_dump_json(indent=1).encode())
     workspace.remove()
     return dataset, audit
@@ -241,6 +248,7 @@ def _shard_jobs(
     """Consecutive sources together, up to 32 MB or 512 images a shard; a volume stays whole."""
     image_bytes = plan.channels * plan.resolution**2 * options.bits // 8
     limit = max(1, min(SHARD_IMAGES, SHARD_BYTES // image_bytes))
+    masks = any(item.source.mask is not None for item in plan.items)
     batches: list[list[int]] = [[]]
     held = 0
     for k, item in enumerate(plan.items):
@@ -258,6 +266,8 @@ def _shard_jobs(
             channels=plan.channels,
             bits=options.bits,
             plane=options.plane or DEFAULT_PLANE,
+            masks=masks,
+            canonical=options.laterality == "canonicalise",
         )
         for number, batch in enumerate(batches)
     ]
@@ -273,7 +283,14 @@ def _check_room(out: Path, jobs: Sequence[ShardJob]) -> None:
 
 def _job_hash(job: ShardJob, hashes: dict[str, str]) -> str:
     items = [[hashes[i.source.name], i.slices, i.geometry.model_dump(), i.low, i.high, i.further] for i in job.items]
-    return json_hash([items, job.resolution, job.channels, job.bits, job.plane])
+    return json_hash([items, job.resolution, job.channels, job.bits, job.plane, job.masks, job.canonical])
+
+
+def _stands(old: ShardResult, job: ShardJob) -> bool:
+    """Whether what an earlier call wrote is still there, byte for byte."""
+    written = [(job.target, old.sha256)]
+    written += [(masks_name(job.target), old.masks_sha256)] if old.masks_sha256 else []
+    return all(file.is_file() and file_sha256(file) == sha256 for file, sha256 in written)
 
 
 def _render(
@@ -286,7 +303,7 @@ def _render(
     done: dict[int, ShardResult] = {}
     for number, (key, job) in enumerate(zip(keys, jobs)):
         old = earlier.get(key)
-        if old and old.file == job.target.name and job.target.is_file() and file_sha256(job.target) == old.sha256:
+        if old and old.file == job.target.name and _stands(old, job):
             done[number] = old
     left = [number for number in range(len(jobs)) if number not in done]
     total, written = sum(job.count for job in jobs), sum(result.count for result in done.values())

@@ -3,6 +3,7 @@
 ```
 DATA/manifest.json            what is inside, written last: a folder without it is an unfinished preparation
 DATA/shards/images-00000.npy  [n, C, R, R] uint8 or uint16
+DATA/shards/masks-00000.npy   [n, 1, R, R] uint8, where the scans came with masks
 DATA/audit.json  contact_sheet.png
 ```
 """
@@ -71,9 +72,12 @@ class ImageRecord(_Frozen):
 
 class IntensityRecord(_Frozen):
     """How source values became integers. 'as-is': 8-bit values kept. 'percentile': linear between two percentiles of
-    each `scope`, clipped; the two values stand in every image's record. 'mixed': both occur."""
+    each `scope`, clipped; the two values stand in every image's record. 'mixed': both occur. 'window': linear within
+    `window` (windows.py). `units`: of the source's values, such as 'HU', where all files state the same."""
 
-    mapping: Literal["as-is", "percentile", "mixed"] = "as-is"
+    mapping: Literal["as-is", "percentile", "mixed", "window"] = "as-is"
+    window: str | None = None
+    units: str | None = None
     percentiles: tuple[float, float] | None = None
     scope: Literal["volume", "subject", "image"] | None = None
 
@@ -108,8 +112,10 @@ class Manifest(_Frozen):
     claim: Claim
     plane: Plane | None = None
     symmetry: Symmetry = "none"
+    anatomy: str | None = None
     intensity: IntensityRecord
     shards: list[ShardRecord]
+    masks: list[ShardRecord] = Field(default_factory=list)
     images: list[ImageRecord] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -118,6 +124,8 @@ class Manifest(_Frozen):
             raise ValueError(f"resolution {self.resolution} is not a power of two")
         if sum(shard.count for shard in self.shards) != len(self.images):
             raise ValueError("the shards' counts do not add up to the number of images")
+        if self.masks and [mask.count for mask in self.masks] != [shard.count for shard in self.shards]:
+            raise ValueError("the masks' counts are not those of the shards")
         if len(set(self.class_names)) != len(self.class_names):
             raise ValueError("class_names holds a name twice")
         splits: dict[str, str] = {}
@@ -188,6 +196,7 @@ class PreparedDataset:
         self.subjects: NDArray[np.str_] = np.array([i.subject for i in images])
         self._splits = np.array([i.split for i in images])
         self._shards = shards
+        self._masks: list[NDArray[Any]] = []
         self._starts = np.cumsum([0] + [len(shard) for shard in shards])
 
     @classmethod
@@ -199,7 +208,10 @@ class PreparedDataset:
     @classmethod
     def assemble(cls, path: Path, manifest: Manifest) -> PreparedDataset:
         """The dataset that `manifest` describes, over the shards in `path` (whose manifest may not be written yet)."""
-        return cls(path, manifest, [_map_shard(path, shard, manifest) for shard in manifest.shards])
+        shards = [_map_shard(path, shard, manifest) for shard in manifest.shards]
+        dataset = cls(path, manifest, shards)
+        dataset._masks = [_map_masks(path, shard, manifest) for shard in manifest.masks]
+        return dataset
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A memory map pickles as a full copy: worker processes open the files themselves.
@@ -216,14 +228,35 @@ class PreparedDataset:
 
     def read(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[Any]:
         """Images at `indices`, in that order: uint8 or uint16 [k, C, R, R], a copy. IndexError beyond the set."""
+        out = np.empty((len(indices), self.channels, self.resolution, self.resolution), _dtype(self.bits))
+        return self._gather(indices, self._shards, out)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether masks came with the scans."""
+        return bool(self._masks)
+
+    def read_masks(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+        """The masks of the images at `indices`: uint8 [k, R, R], the source's own values, 0 where an image has none.
+
+        Raises DataError where the set has no masks, IndexError beyond it.
+        """
+        if not self._masks:
+            raise DataError(f"{self.path}: no masks came with these scans", remedy="prepare scans that have masks")
+        out = np.empty((len(indices), 1, self.resolution, self.resolution), np.uint8)
+        masks: NDArray[np.uint8] = self._gather(indices, self._masks, out)[:, 0]
+        return masks
+
+    def _gather(
+        self, indices: Sequence[int] | NDArray[np.integer[Any]], shards: list[NDArray[Any]], out: NDArray[Any]
+    ) -> NDArray[Any]:
         wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(f"indices must lie in 0..{len(self) - 1}, got {wanted.min()}..{wanted.max()}")
-        out = np.empty((len(wanted), self.channels, self.resolution, self.resolution), _dtype(self.bits))
         home = np.searchsorted(self._starts, wanted, side="right") - 1
         for number in np.unique(home):
             here = home == number
-            out[here] = self._shards[number][wanted[here] - self._starts[number]]
+            out[here] = shards[number][wanted[here] - self._starts[number]]
         return out
 
     def output_geometry(self) -> Geometry:
@@ -234,7 +267,7 @@ class PreparedDataset:
 
     def verify(self) -> None:
         """Hash every shard. Raises DataError naming the first one whose bytes differ from the manifest."""
-        for shard in self.manifest.shards:
+        for shard in (*self.manifest.shards, *self.manifest.masks):
             if file_sha256(self.path / shard.file) != shard.sha256:
                 raise DataError(f"{self.path / shard.file}: content differs from the manifest", remedy=_AGAIN)
 
@@ -275,6 +308,14 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _map_shard(path: Path, shard: ShardRecord, manifest: Manifest) -> NDArray[Any]:
+    return _map(path, shard, (manifest.channels, manifest.resolution, manifest.resolution), _dtype(manifest.bits))
+
+
+def _map_masks(path: Path, shard: ShardRecord, manifest: Manifest) -> NDArray[Any]:
+    return _map(path, shard, (1, manifest.resolution, manifest.resolution), np.dtype("u1"))
+
+
+def _map(path: Path, shard: ShardRecord, each: tuple[int, int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
     file = path / shard.file
     if not file.resolve().is_relative_to(path.resolve()):
         raise DataError(f"{file}: leads out of the dataset's folder", remedy=_AGAIN)
@@ -286,11 +327,11 @@ def _map_shard(path: Path, shard: ShardRecord, manifest: Manifest) -> NDArray[An
         raise DataError(f"{file}: shard is missing, {shard.count} images expected", remedy=_AGAIN) from None
     except (OSError, ValueError, EOFError, OverflowError, MemoryError, SyntaxError, RecursionError) as problem:
         raise DataError(f"{file}: shard is damaged or truncated ({problem})", remedy=_AGAIN) from None
-    expected = (shard.count, manifest.channels, manifest.resolution, manifest.resolution)
+    expected = (shard.count, *each)
     # np.load answers other magic bytes with an NpzFile, which has no shape.
-    shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
-    if shape != expected or dtype != _dtype(manifest.bits):
-        raise DataError(f"{file}: holds {shape} {dtype}, expected {expected} {_dtype(manifest.bits)}", remedy=_AGAIN)
+    shape, found = getattr(array, "shape", None), getattr(array, "dtype", None)
+    if shape != expected or found != dtype:
+        raise DataError(f"{file}: holds {shape} {found}, expected {expected} {dtype}", remedy=_AGAIN)
     if not array.flags.c_contiguous:
         raise DataError(f"{file}: holds its values in column-major order, expected row-major", remedy=_AGAIN)
     result: NDArray[Any] = array

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from stylescan.data.formats.scans import Volume
-from stylescan.data.geometry import Geometry, apply, place
+from stylescan.data.geometry import Geometry, apply, apply_nearest, place
 from stylescan.data.intensity import from_fraction, to_fraction
+from stylescan.data.laterality import canonical_scan
+from stylescan.data.masks import read_mask
 from stylescan.data.planes import plane_slices
 from stylescan.data.sources import Source, read_source
 from stylescan.data.spool import Spooled
@@ -45,7 +48,11 @@ class RenderItem:
 
 @dataclass(frozen=True)
 class ShardJob:
-    """Write `items` to `target` ([n, channels, resolution, resolution]), by way of `temporary` on the same disk."""
+    """Write `items` to `target` ([n, channels, resolution, resolution]), by way of `temporary` on the same disk.
+
+    masks: whether the masks go to `masks_name(target)` ([n, 1, resolution, resolution]), 0 where an item has none.
+    canonical: whether left sides are turned into right ones (laterality.py).
+    """
 
     items: tuple[RenderItem, ...]
     target: Path
@@ -54,6 +61,8 @@ class ShardJob:
     channels: int
     bits: int
     plane: str
+    masks: bool = False
+    canonical: bool = False
 
     @property
     def count(self) -> int:
@@ -62,7 +71,10 @@ class ShardJob:
 
 
 class ShardResult(BaseModel):
-    """What was written. Per image: SHA-256 of its bytes, and `looks`: 'ok', 'dark' or 'empty'."""
+    """What was written. Per image: SHA-256 of its bytes, and `looks`: 'ok', 'dark' or 'empty'.
+
+    `masks_sha256`: of the file of masks, None where there is none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,70 +83,99 @@ class ShardResult(BaseModel):
     sha256: str
     pixel_hashes: list[str]
     looks: list[str]
+    masks_sha256: str | None = None
+
+
+def masks_name(target: Path) -> Path:
+    """The file of masks beside the shard `target`."""
+    return target.with_name(target.name.replace("images-", "masks-"))
 
 
 def write_shard(job: ShardJob) -> ShardResult:
     """Render and write one shard; under its final name it is always whole. Raises DataError naming a bad source."""
     hashes, looks = [], []
-    shard = hashlib.sha256()
+
+    def images() -> Iterator[NDArray[Any]]:
+        for item in job.items:
+            for image in _render(item, job):
+                hashes.append(hashlib.sha256(image.data).hexdigest())
+                looks.append(_look(image, job.bits))
+                yield image
+
+    digest = _write_array(job, job.target, job.channels, np.dtype("<u2" if job.bits == 16 else "u1"), images())
+    masks = None
+    if job.masks:
+        drawn = (mask for item in job.items for mask in _render_masks(item, job))
+        masks = _write_array(job, masks_name(job.target), 1, np.dtype("u1"), drawn)
+    return ShardResult(
+        file=job.target.name, count=job.count, sha256=digest, pixel_hashes=hashes, looks=looks, masks_sha256=masks
+    )
+
+
+def _write_array(
+    job: ShardJob, target: Path, channels: int, dtype: np.dtype[Any], images: Iterator[NDArray[Any]]
+) -> str:
+    """Write the images one after the other as one .npy file; its SHA-256. One source in memory at a time."""
+    digest = hashlib.sha256()
     try:
         with job.temporary.open("wb") as stream:
-            header = _header(job)
+            header = _header((job.count, channels, job.resolution, job.resolution), dtype)
             stream.write(header)
-            shard.update(header)
-            # One source in memory at a time, whatever the shard's size.
-            for item in job.items:
-                for image in _render(item, job):
-                    data = np.ascontiguousarray(image)
-                    stream.write(data.data)
-                    shard.update(data.data)
-                    hashes.append(hashlib.sha256(data.data).hexdigest())
-                    looks.append(_look(image, job.bits))
+            digest.update(header)
+            for image in images:
+                stream.write(image.data)
+                digest.update(image.data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(job.temporary, job.target)
+        os.replace(job.temporary, target)
     except BaseException:
         job.temporary.unlink(missing_ok=True)
         raise
-    fsync_folder(job.target.parent)
-    return ShardResult(
-        file=job.target.name, count=job.count, sha256=shard.hexdigest(), pixel_hashes=hashes, looks=looks
-    )
+    fsync_folder(target.parent)
+    return digest.hexdigest()
 
 
-def _header(job: ShardJob) -> bytes:
-    """The first bytes of the shard's .npy file."""
+def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     stream = io.BytesIO()
-    shape = (job.count, job.channels, job.resolution, job.resolution)
-    dtype = np.dtype("<u2" if job.bits == 16 else "u1")
-    np.lib.format.write_array_header_1_0(
-        stream, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    )
+    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, described)
     return stream.getvalue()
 
 
 def _render(item: RenderItem, job: ShardJob) -> list[NDArray[Any]]:
-    images = _slices(item, job.plane)
+    images = _slices(item, job)
     expected = (item.geometry.source_height, item.geometry.source_width)
     if len(images) != len(item.slices) or images[0].shape[1:] != expected:
         raise DataError(f"{item.source.paths[0]}: changed while it was being prepared", remedy="run prepare again")
     return [_finish(image, item, job) for image in images]
 
 
-def _slices(item: RenderItem, plane: str) -> list[NDArray[Any]]:
+def _render_masks(item: RenderItem, job: ShardJob) -> list[NDArray[np.uint8]]:
+    """The masks [R, R] of the item's images."""
+    if item.source.mask is None:
+        return [np.zeros((job.resolution, job.resolution), np.uint8) for _ in item.slices]
+    side = item.source.side if job.canonical else None
+    masks = read_mask(item.source.mask, item.source.kind, job.plane, side)
+    return [np.ascontiguousarray(apply_nearest(masks[number], item.geometry)) for number in item.slices]
+
+
+def _slices(item: RenderItem, job: ShardJob) -> list[NDArray[Any]]:
     """The source's images [C, H, W] in its own values."""
     if item.spooled is not None:
         return [item.spooled.read()]
     scan = read_source(item.source)
+    if job.canonical:
+        scan = canonical_scan(scan, item.source.side, job.plane)
     if not isinstance(scan, Volume):
         return [scan.pixels]
-    stacks = np.stack([plane_slices(contrast, plane) for contrast in scan.contrasts], axis=1)  # [n, C, H, W]
+    stacks = np.stack([plane_slices(contrast, job.plane) for contrast in scan.contrasts], axis=1)  # [n, C, H, W]
     return [stacks[number] for number in item.slices if number < len(stacks)]
 
 
 def _finish(image: NDArray[Any], item: RenderItem, job: ShardJob) -> NDArray[Any]:
     square = _square(image, item, job.bits)
-    return np.repeat(square, job.channels, axis=0) if len(square) < job.channels else square
+    full = np.repeat(square, job.channels, axis=0) if len(square) < job.channels else square
+    return np.ascontiguousarray(full)
 
 
 def _square(image: NDArray[Any], item: RenderItem, bits: int) -> NDArray[Any]:

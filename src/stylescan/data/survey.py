@@ -22,10 +22,13 @@ from stylescan.data.intensity import (
     sample_values,
     to_fraction,
 )
+from stylescan.data.laterality import canonical_scan
+from stylescan.data.masks import read_mask
 from stylescan.data.options import PrepareOptions
 from stylescan.data.planes import DEFAULT_PLANE, plane_slices, plane_spacing
 from stylescan.data.sources import Source, read_hashed, read_source
 from stylescan.data.spool import Spooled, SpoolWriter
+from stylescan.data.windows import parse_window, window_range
 from stylescan.errors import DataError
 
 THUMB_SIDE = 16
@@ -36,7 +39,7 @@ class Surveyed(BaseModel):
 
     `wide`: more than 8 bits. `spacing_mm`: (row, column). `low`, `high`: the percentiles of a volume's first contrast,
     `further`: those of the others. `foreground`: the share of each of a volume's slices. `thumb`: 16x16 grey values in
-    hexadecimal (the middle slice of a volume).
+    hexadecimal (the middle slice of a volume). `units`: of the source's values, where the file states them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +56,7 @@ class Surveyed(BaseModel):
     low: float = 0.0
     high: float = 255.0
     further: list[tuple[float, float]] = []
+    units: str | None = None
     foreground: list[float] = []
     thumb: str
     notes: list[str] = []
@@ -116,29 +120,55 @@ def _survey_one(source: Source, options: PrepareOptions) -> tuple[Surveyed | Fai
         if isinstance(scan, Volume) != (source.kind == "volume"):
             held = "a volume" if isinstance(scan, Volume) else "one image"
             return Failure(name=source.name, reason=f"{source.paths[0]}: holds {held}, expected a {source.kind}"), None
+        if options.laterality == "canonicalise":
+            scan = canonical_scan(scan, source.side, options.plane)
+        if source.mask is not None:
+            _check_mask(source, scan, options)
         if isinstance(scan, Volume):
             return _survey_volume(source, scan, options, stamp, digest), None
+        return _survey_picture(source, scan, options, stamp, digest), scan.pixels
     except (DataError, OSError) as problem:
         reason = problem.message if isinstance(problem, DataError) else f"{source.name}: {problem}"
         return Failure(name=source.name, reason=reason), None
     except MemoryError:
         return Failure(name=source.name, reason=f"{source.name}: too large for this machine's memory"), None
-    return _survey_picture(source, scan, stamp, digest), scan.pixels
 
 
-def _survey_picture(source: Source, scan: Picture, stamp: tuple[int, int], digest: str) -> Surveyed:
+def _check_mask(source: Source, scan: Picture | Volume, options: PrepareOptions) -> None:
+    plane = options.plane or DEFAULT_PLANE
+    assert source.mask is not None
+    found = read_mask(source.mask, source.kind, plane).shape
+    expected = plane_slices(scan.contrasts[0], plane).shape if isinstance(scan, Volume) else (1, *scan.pixels.shape[1:])
+    if found != expected:
+        raise DataError(f"{source.mask}: mask of {'x'.join(map(str, found))}, the scan has {'x'.join(map(str, expected))}",
+                        remedy="put masks on the grid of their scans")  # fmt: skip
+
+
+def _survey_picture(
+    source: Source, scan: Picture, options: PrepareOptions, stamp: tuple[int, int], digest: str
+) -> Surveyed:
     channels, height, width = scan.pixels.shape
     wide = scan.pixels.dtype != np.uint8
+    if options.window is not None and not wide:
+        raise DataError(f"{source.paths[0]}: 8-bit values, and --window was asked for, which is of the scanner's values",
+                        remedy="leave --window out: 8-bit images are kept as they are")  # fmt: skip
     if channels == 1 and not wide:
         low, high, thumb = 0.0, 255.0, _thumb_of_bytes(scan.pixels[0])
     else:
         grey = scan.pixels[0].astype(np.float32) if channels == 1 else scan.pixels.mean(axis=0, dtype=np.float32)
         low, high = (float(grey.min()), float(grey.max())) if wide else (0.0, 255.0)
+        if options.window is not None:
+            low, high = _window_range(source, scan, options.window)
         thumb = _thumb(to_fraction(grey, low, high))
     return Surveyed(
         name=source.name, stamp=stamp, sha256=digest, height=height, width=width, channels=channels, wide=wide,
-        mode=scan.mode, low=low, high=high, thumb=thumb,
+        mode=scan.mode, low=low, high=high, thumb=thumb, units=scan.units, notes=list(scan.notes),
+        spacing_mm=scan.spacing_mm,
     )  # fmt: skip
+
+
+def _window_range(source: Source, scan: Picture | Volume, window: str) -> tuple[float, float]:
+    return window_range(parse_window(window), scan.window, source=str(source.paths[0]), units=scan.units)
 
 
 def _survey_volume(
@@ -152,7 +182,10 @@ def _survey_volume(
         text = (f"{source.paths[0]}: shape {'x'.join(map(str, volume.voxels.shape))} (a time series or several contrasts), "
                 "expected one 3D volume, or --contrasts to take each as a channel")  # fmt: skip
         return Failure(name=source.name, reason=text)
-    ranges = [percentile_range(contrast, options.percentiles) for contrast in volume.contrasts]
+    if options.window is not None:
+        ranges = [_window_range(source, volume, options.window)] * len(volume.contrasts)
+    else:
+        ranges = [percentile_range(contrast, options.percentiles) for contrast in volume.contrasts]
     if not all(high > low for low, high in ranges):
         return Failure(name=source.name, reason=f"{source.paths[0]}: all voxels are equal")
     plane = options.plane or DEFAULT_PLANE
@@ -162,7 +195,8 @@ def _survey_volume(
         name=source.name, stamp=stamp, sha256=digest, height=fractions.shape[1], width=fractions.shape[2],
         channels=len(each), wide=True, mode="volume" if len(each) == 1 else f"volume of {len(each)} contrasts",
         spacing_mm=plane_spacing(volume.spacing_mm, plane), low=ranges[0][0], high=ranges[0][1], further=ranges[1:],
-        foreground=foreground_shares(fractions), thumb=_thumb(fractions[len(fractions) // 2]), notes=list(volume.notes),
+        foreground=foreground_shares(fractions), units=volume.units,
+        thumb=_thumb(fractions[len(fractions) // 2]), notes=list(volume.notes),
     )  # fmt: skip
 
 
