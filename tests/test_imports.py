@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "config": BASE | {"nets"},
     "recipes": BASE | {"config"},
     "presets": BASE | {"config", "nets", "recipes"},
+    "advice": BASE | {"config", "data", "nets", "presets", "recipes", "train"},
     "generate": BASE | {"data", "nets", "ops", "runtime"},
     "train": BASE | {"config", "data", "generate", "nets", "ops", "runtime"},
     "evaluate": BASE | {"data", "generate", "nets", "ops", "runtime"},

@@ -34,18 +34,25 @@ def prepare_scans(
     layout: str = "auto",
     pattern: str | None = None,
     plane: Literal["axial", "coronal", "sagittal"] | None = None,
-    symmetry: Literal["none", "left-right"] = "none",
+    symmetry: Literal["none", "left-right"] | None = None,
     slices: tuple[float, float] = (0.0, 1.0),
     every: int = 1,
     min_foreground: float = 0.05,
     field_of_view_mm: float | None = None,
     contrasts: bool = False,
     percentiles: tuple[float, float] = (0.5, 99.5),
+    window: str | None = None,
+    modality: Sequence[str] = (),
+    label_column: str | None = None,
+    laterality: Literal["keep", "canonicalise"] | None = None,
+    balance: Literal["depth"] | None = None,
     bits: Literal[8, 16] = 8,
     only_classes: Sequence[str] = (),
     ignore_classes: bool = False,
     holdout: float = 0.2,
     select: float = 0.1,
+    folds: int | None = None,
+    fold: int = 0,
     seed: int = 0,
     keep_ids: bool = False,
     salt: str | None = None,
@@ -64,20 +71,20 @@ def prepare_scans(
     Parameters
     ----------
     source
-        Folder of PNG, JPEG or TIFF slices (flat, or one folder a class), folder of NIfTI volumes, one volume, or a CSV
-        list with the columns path, subject, label, split.
+        Folder of slices (PNG, JPEG, TIFF), of volumes (NIfTI, Analyze) or of DICOM files; one volume; a .npy or .npz
+        stack; a zip of PNG with dataset.json; or a CSV list with the columns path, subject, label, split.
     out
         Folder of the prepared dataset.
     resolution
         Side of the squares, a power of two from 16 to 1024; chosen from the scans if left out.
     layout
-        How `source` is organised: auto, flat, classes, nifti or csv.
+        How `source` is organised: auto, or a name in `stylescan.data.layouts.table.LAYOUTS`.
     pattern
         Regular expression on each relative path with named groups subject, slice, side, label.
     plane
         How volumes are cut (axial if left out); for pictures, the plane they show.
     symmetry
-        `left-right` declares that a mirrored image shows an equally possible subject.
+        `left-right` declares that a mirrored image shows an equally possible subject; as the layout says if left out.
     slices, every, min_foreground
         Which slices of a volume are kept: between two fractions of it, each n-th, with at least this share of anatomy.
     field_of_view_mm
@@ -86,6 +93,16 @@ def prepare_scans(
         Take the fourth axis of volumes (2 to 8 long) as contrasts: each becomes a channel.
     percentiles
         Source values that become black and white, for more than 8 bits.
+    window
+        The range of values instead of percentiles: a CT window's name, LEVEL/WIDTH, or header.
+    modality
+        Which scans of a session to take, by the layout's names (T1w, MR, ...).
+    label_column
+        Column of the table beside the scans that holds the class.
+    laterality
+        `canonicalise` turns left sides into right ones.
+    balance
+        `depth` keeps as many images of each class at each depth.
     bits
         Depth of the prepared images, 8 or 16.
     only_classes
@@ -94,6 +111,8 @@ def prepare_scans(
         Keep all images and drop their classes.
     holdout, select
         Shares of the subjects (at least 5 each) kept for judging, and for choosing checkpoints.
+    folds, fold
+        Hold out part `fold` (from 0) of `folds` equal parts of the subjects instead.
     seed
         Draws the split.
     keep_ids, salt
@@ -128,7 +147,9 @@ def prepare_scans(
         options = PrepareOptions(
             resolution=resolution, layout=layout, pattern=pattern, plane=plane, symmetry=symmetry, slices=slices,
             every=every, min_foreground=min_foreground, field_of_view_mm=field_of_view_mm, contrasts=contrasts,
-            percentiles=percentiles, bits=bits, only_classes=only_classes, ignore_classes=ignore_classes,
+            percentiles=percentiles, window=window, modality=modality, label_column=label_column,
+            laterality=None if laterality == "keep" else laterality, balance=balance, folds=folds, fold=fold,
+            bits=bits, only_classes=only_classes, ignore_classes=ignore_classes,
             holdout=holdout, select=select, seed=seed, keep_ids=keep_ids, salt=salt, repair=repair,
             skip_corrupt=skip_corrupt, allow_label_volumes=allow_label_volumes, overwrite=overwrite, workers=workers,
         )  # fmt: skip

@@ -7,9 +7,12 @@ an unbroken one would, and no part of the program can shift another part's numbe
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(seed: int, stream: str, *position: int) -> int:
@@ -20,6 +23,8 @@ def derive_seed(seed: int, stream: str, *position: int) -> int:
 
 def torch_generator(seed: int, stream: str, *position: int) -> torch.Generator:
     """A CPU generator for `stream` at `position` (for instance the number of images shown so far)."""
+    import torch  # a second to import, which preparing data need not wait for
+
     generator = torch.Generator("cpu")
     generator.manual_seed(derive_seed(seed, stream, *position))
     return generator

@@ -53,8 +53,8 @@ def test_ambiguous_folders_are_refused(tmp_path: Path, names: tuple[str, ...], w
 
 
 def test_unknown_layout_and_missing_source(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'dicom'"):
-        find(touch(tmp_path, "1.png"), layout="dicom")
+    with pytest.raises(ConfigError, match="'shoebox'"):
+        find(touch(tmp_path, "1.png"), layout="shoebox")
     with pytest.raises(DataError, match="no such file or folder"):
         find(tmp_path / "absent")
     with pytest.raises(DataError, match="expects a folder"):

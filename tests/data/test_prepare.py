@@ -23,8 +23,8 @@ from PIL import Image
 from stylescan.data import prepare as prepare_module
 from stylescan.data import render
 from stylescan.data.audit.summary import Audit, audit_lines
-from stylescan.data.planes import plane_slices
 from stylescan.data.options import PrepareOptions
+from stylescan.data.planes import plane_slices
 from stylescan.data.prepare import prepare
 from stylescan.data.prepared import PreparedDataset
 from stylescan.errors import DataError

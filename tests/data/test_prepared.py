@@ -13,16 +13,8 @@ import pytest
 import torch
 
 from stylescan.data.geometry import Geometry
-from stylescan.data.prepared import (
-    ImageRecord,
-    IntensityRecord,
-    Manifest,
-    PreparedDataset,
-    ShardRecord,
-    content_hash,
-    to_integers,
-    to_unit_range,
-)
+from stylescan.data.prepared import ImageRecord, IntensityRecord, Manifest, PreparedDataset, ShardRecord, content_hash
+from stylescan.data.tensors import to_integers, to_unit_range
 from stylescan.errors import DataError
 from stylescan.files import file_sha256, write_json_atomic
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stylescan.data.formats import checks
-from stylescan.data.formats.nifti import read_nifti
-from stylescan.data.formats.scans import Picture, Volume
+from stylescan.data.formats.scans import Picture
 from stylescan.data.formats.table import FORMATS, format_of, stem_of, suffix_of
-from stylescan.data.planes import plane_slices, plane_spacing
 from stylescan.errors import DataError
 
 GREY = np.arange(12 * 9, dtype=np.uint8).reshape(12, 9)
@@ -164,113 +161,6 @@ def test_damage_anywhere_is_a_data_error_or_a_picture(tmp_path: Path, data: st.D
         scan = read(path)
         values = scan.pixels if isinstance(scan, Picture) else scan.voxels
         assert np.isfinite(values).all()
-
-
-# A volume whose values tell where each voxel lies: 100 * right + 10 * front + up, in voxels.
-RIGHT, FRONT, UP = np.meshgrid(np.arange(4), np.arange(5), np.arange(6), indexing="ij")
-MAP = (100 * RIGHT + 10 * FRONT + UP).astype(np.int16)
-
-
-def test_volumes_are_turned_to_ras_whatever_the_file_order(write_nifti: Callable[..., Path]) -> None:
-    ras = read_nifti([write_nifti("ras.nii", MAP, np.diag([1.0, 2.0, 3.0, 1.0]))])
-    assert ras.spacing_mm == pytest.approx((1, 2, 3))
-    np.testing.assert_array_equal(ras.voxels, MAP)
-    # The same anatomy stored up, then to the left, then to the back, compressed.
-    stored = MAP.transpose(2, 0, 1)[:, ::-1, ::-1]
-    affine = np.zeros((4, 4))
-    affine[2, 0], affine[0, 1], affine[1, 2], affine[3, 3] = 3.0, -1.0, -2.0, 1.0
-    turned = read_nifti([write_nifti("other.nii.gz", np.ascontiguousarray(stored), affine)])
-    np.testing.assert_array_equal(turned.voxels, MAP)
-    assert turned.spacing_mm == pytest.approx((1, 2, 3))
-
-
-def test_planes_hang_as_in_radiology() -> None:
-    voxels = MAP.astype(np.float32)
-    axial, coronal, sagittal = (plane_slices(voxels, plane) for plane in ("axial", "coronal", "sagittal"))
-    assert (axial.shape, coronal.shape, sagittal.shape) == ((6, 5, 4), (5, 6, 4), (4, 6, 5))
-    right, front, up = 3, 4, 5
-    assert axial[2][0, 0] == 100 * right + 10 * front + 2  # top left: front, and the patient's right
-    assert axial[2][-1, -1] == 2  # bottom right: back, and left
-    assert coronal[1][0, 0] == 100 * right + 10 + up
-    assert sagittal[3][0, 0] == 300 + 10 * front + up  # face to the left, head up
-    assert sagittal[3][-1, -1] == 300
-    assert plane_spacing((1, 2, 3), "axial") == (2, 1)
-    assert plane_spacing((1, 2, 3), "coronal") == (3, 1)
-    assert plane_spacing((1, 2, 3), "sagittal") == (3, 2)
-
-
-def test_a_single_time_point_is_a_volume_and_a_series_is_not(write_nifti: Callable[..., Path]) -> None:
-    assert read_nifti([write_nifti("one.nii", MAP[..., None])]).voxels.shape == (4, 5, 6)
-    pair = read_nifti([write_nifti("pair.nii", np.stack([MAP, MAP + 1], -1)[..., None])])
-    assert pair.voxels.shape == (4, 5, 6, 2)
-    assert np.array_equal(pair.contrasts[1], pair.contrasts[0] + 1)
-    with pytest.raises(DataError, match="4x5x6x9") as caught:
-        read_nifti([write_nifti("many.nii", np.stack([MAP] * 9, -1))])
-    assert "fslroi" in caught.value.remedy
-    with pytest.raises(DataError, match="4x5"):
-        read_nifti([write_nifti("flat.nii", MAP[..., 0])])
-
-
-def test_scaling_and_missing_orientation(write_nifti: Callable[..., Path]) -> None:
-    path = write_nifti("scaled.nii", MAP)
-    data = bytearray(path.read_bytes())
-    struct.pack_into("<ff", data, 112, 0.5, 10.0)  # slope and intercept
-    struct.pack_into("<hh", data, 252, 0, 0)  # qform and sform codes
-    path.write_bytes(bytes(data))
-    volume = read_nifti([path])
-    assert isinstance(volume, Volume)
-    assert sorted(volume.voxels.reshape(-1)) == sorted((MAP * 0.5 + 10).reshape(-1))
-    assert "no orientation" in volume.notes[0]
-
-
-def patch(offset: int, layout: str, *values: float) -> Callable[[bytearray], object]:
-    return lambda data: struct.pack_into(layout, data, offset, *values)
-
-
-HEADER_TRAPS: dict[str, tuple[Callable[[bytearray], object], str]] = {
-    "huge": (patch(42, "<hhh", 900, 900, 900), "promises"),
-    "beyond all memory": (patch(42, "<hhh", 32000, 32000, 32000), "header says"),
-    "negative": (patch(42, "<h", -4), "trap.nii"),
-    "zero": (patch(42, "<h", 0), "trap.nii"),
-    "spacing NaN": (patch(80, "<f", float("nan")), "spacing"),
-    "spacing infinite": (patch(80, "<f", float("inf")), "spacing"),
-    "orientation NaN": (patch(280, "<f", float("nan")), "orientation"),
-    "orientation singular": (patch(280, "<12f", *[0.0] * 12), "orientation"),
-    "RGB values": (patch(70, "<hh", 128, 24), "type"),
-    "scale infinite": (patch(112, "<ff", 1.0, float("inf")), "trap.nii"),
-    "unknown values": (patch(70, "<h", 3), "trap.nii"),
-}
-
-
-@pytest.mark.parametrize("trap", HEADER_TRAPS)
-def test_header_traps_are_errors_not_crashes(write_nifti: Callable[..., Path], trap: str) -> None:
-    path = write_nifti("trap.nii", MAP)
-    data = bytearray(path.read_bytes())
-    change, words = HEADER_TRAPS[trap]
-    change(data)
-    path.write_bytes(bytes(data))
-    with pytest.raises(DataError) as caught:
-        read_nifti([path])
-    assert "trap.nii" in caught.value.message
-    assert words in caught.value.message
-
-
-def test_compressed_traps(write_nifti: Callable[..., Path], tmp_path: Path) -> None:
-    path = write_nifti("a.nii.gz", MAP)
-    content = bytearray(gzip.decompress(path.read_bytes()))
-    (tmp_path / "cut.nii.gz").write_bytes(path.read_bytes()[:-40])
-    struct.pack_into("<hhh", content, 42, 1000, 1000, 1000)
-    (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(bytes(content)))
-    for name, words in (("cut.nii.gz", "cannot be read"), ("bomb.nii.gz", "promises")):
-        with pytest.raises(DataError, match=words):
-            read_nifti([tmp_path / name])
-
-
-def test_voxels_that_are_not_numbers(write_nifti: Callable[..., Path]) -> None:
-    voxels = MAP.astype(np.float32)
-    voxels[0, 0, 0] = np.inf
-    with pytest.raises(DataError, match="1 voxels are NaN or infinite"):
-        read_nifti([write_nifti("inf.nii", voxels)])
 
 
 def test_names() -> None:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stylescan.data.prepared import to_integers
+from stylescan.data.tensors import to_integers
 from stylescan.errors import ConfigError
 from stylescan.generate.edit import interpolate_styles, map_styles, mix_styles, style_layers, style_resolutions
 from stylescan.generate.sample import sample_images

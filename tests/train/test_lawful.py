@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from stylescan.config import DataFingerprint
+from stylescan.data.laterality import canonical_record
+from stylescan.data.layouts.adni import find_adni
+from stylescan.data.layouts.akoa import find_akoa
+from stylescan.data.layouts.found import Found, Listing
+from stylescan.data.layouts.generic import find_flat
+from stylescan.data.layouts.oasis import find_oasis
+from stylescan.data.options import PrepareOptions
 from stylescan.errors import ConfigError
 from stylescan.train.lawful import OPERATIONS, lawful_operations
 
@@ -81,3 +92,48 @@ def test_what_is_said_at_the_start() -> None:
     ]
     nothing = lawful_operations(data("sagittal", "none", False), list(OPERATIONS))
     assert nothing.lines()[0] == "augmentation: nothing is left"
+
+
+SAGITTAL = "the images are sagittal, so a flip would swap front and back"
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small folders with the names and sizes of the public sets, and one of pictures that say nothing."""
+    file = Path(__file__).parents[1] / "look_alikes.py"
+    spec = importlib.util.spec_from_file_location("look_alikes", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    root = tmp_path_factory.mktemp("raw")
+    for name in ("akoa", "oasis", "adni"):
+        getattr(module, f"write_{name}")(root / name, subjects=4, slices=2)
+    (root / "flat").mkdir()
+    Image.new("L", (16, 16)).save(root / "flat" / "1.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "find", "refused"),
+    [("akoa", find_akoa, SAGITTAL), ("adni", find_adni, SAGITTAL), ("oasis", find_oasis, None),
+     ("flat", find_flat, "the plane of the images is not known")],
+)  # fmt: skip
+def test_what_a_layout_declares_is_what_a_run_may_do(
+    name: str, find: Callable[..., Found], refused: str | None, raw: Path
+) -> None:
+    found = find(Listing(raw / name), PrepareOptions(), None)
+    sided = any(source.side is not None for source in found.sources)
+    assert sided == (name == "akoa")
+    first, *others = lawful_operations(data(found.plane, found.symmetry or "none", sided)).lines()
+    assert ("flip left-right" in first) == (refused is None)
+    assert len(others) == (refused is not None)
+    assert refused is None or others[0].startswith(f"augmentation without flip: {refused}")
+
+
+def test_one_canonical_side_keeps_flips_off() -> None:
+    side, _ = canonical_record("left", {})
+    found = lawful_operations(data("coronal", "left-right", side is not None))
+    assert found.lines()[1] == (
+        "augmentation without flip: the data record which side an image shows, and a flip would turn one side into the other"
+    )

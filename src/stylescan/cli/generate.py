@@ -26,6 +26,7 @@ def generate(
     grid: Annotated[bool, Flag] = False,
     columns: int = 8,
     resolution: int | None = None,
+    format_: Annotated[Literal["png", "tiff", "nifti", "dicom"], Parameter(name="--format")] = "png",
     bits: Literal[8, 16] | None = None,
     keep_padding: Annotated[bool, Flag] = False,
     overwrite: Annotated[bool, Flag] = False,
@@ -33,7 +34,7 @@ def generate(
     device: str = "auto",
     threads: int | None = None,
 ) -> None:
-    """Make synthetic images from a snapshot, as PNG files that say so.
+    """Make synthetic images from a snapshot, as files that say so.
 
     A seed always gives the same image. Each file names the model's hash, its seed and class, and 'SYNTHETIC'.
 
@@ -61,8 +62,11 @@ def generate(
         Images a row of the grid.
     resolution
         Of models that grow (family stylegan): the images at this resolution, one that the run has reached.
+    format_
+        png, tiff, nifti (.nii.gz, with a .json beside it) or dicom (secondary capture). All carry the pixel spacing where
+        the training scans stated it; tiff, nifti and dicom also their own values (HU, ...) where those are known.
     bits
-        Depth of the files; the data's own if left out.
+        Depth of the files, and so the steps in which values are written; the data's own if left out.
     keep_padding
         Leave the squares as the model makes them; otherwise the padding of `prepare` is cut off.
     overwrite
@@ -84,6 +88,12 @@ def generate(
         raise ConfigError("--seeds and --count: both given", remedy="Give one of them.")
     if count is not None and not 1 <= count <= MAX_SEEDS:
         raise ConfigError(f"--count {count}: expected 1 to {MAX_SEEDS:,}", remedy="Give for instance --count 16.")
+    if grid and format_ != "png":
+        raise ConfigError(f"--grid with --format {format_}: a grid is a picture to look at, in PNG alone",
+                          remedy="Leave out --grid for single files, or --format for a grid.")  # fmt: skip
+    if not grid and not out.is_dir() and out.suffix.lower() in (".png", ".tif", ".tiff", ".nii", ".gz", ".dcm"):
+        raise ConfigError(f"--out {out}: looks like one file, expected a folder for the images",
+                          remedy="Name a folder, or add --grid for one PNG of all images.")  # fmt: skip
     set_threads(threads)
     chosen = parse_seeds("0-15" if seeds is None else seeds) if count is None else list(range(count))
     loaded = with_bits(load_snapshot(snapshot, device=pick_device(device)), bits)
@@ -100,7 +110,7 @@ def generate(
             files = write_images(
                 loaded, out, chosen, labels=labels, psi=psi, cutoff=cutoff,
                 noise=noise, resolution=resolution, unpad=not keep_padding, overwrite=overwrite, batch_size=batch,
-                progress=report,
+                file_format=format_, progress=report,
             )  # fmt: skip
     say(
         f"{len(files)} file{'s' if len(files) != 1 else ''}: {files[0] if grid else out} (SYNTHETIC, not for diagnosis)"

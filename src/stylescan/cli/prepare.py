@@ -28,11 +28,18 @@ def prepare(
     field_of_view_mm: float | None = None,
     contrasts: Annotated[bool, Flag] = False,
     percentiles: Annotated[tuple[float, float], Flag] = (0.5, 99.5),
+    window: str | None = None,
+    modality: Annotated[list[str] | None, Flag] = None,
+    label_column: str | None = None,
+    laterality: Literal["keep", "canonicalise"] = "keep",
+    balance: Literal["none", "depth"] = "none",
     bits: Literal[8, 16] = 8,
     only_classes: Annotated[list[str] | None, Parameter(name="--only-class", negative="")] = None,
     ignore_classes: Annotated[bool, Flag] = False,
     holdout: float = 0.2,
     select: float = 0.1,
+    folds: int | None = None,
+    fold: int = 0,
     seed: int = 0,
     repair: Annotated[bool, Flag] = False,
     skip_corrupt: Annotated[bool, Flag] = False,
@@ -44,20 +51,23 @@ def prepare(
 ) -> None:
     """Turn scans into a prepared dataset: squares of one size, split by subject, audited.
 
-    Takes a folder of PNG, JPEG or TIFF slices (flat, or one folder a class), a folder of NIfTI volumes, or a CSV list
-    with the columns path, subject, label, split (path alone is enough; others are carried along). An interrupted
-    preparation continues when the command is repeated.
+    Takes what hospitals and archives have: PNG, JPEG or TIFF slices (flat, or one folder a class); NIfTI and Analyze
+    volumes; DICOM series, with other names and in any order; .npy and .npz stacks (MedMNIST's too); a zip of PNG with
+    dataset.json; the folders of OAI AKOA, OASIS, ADNI and BIDS; or a CSV list with the columns path, subject, label,
+    split (path alone is enough; others are carried along). It says what it recognised and why. An interrupted preparation
+    continues when the command is repeated.
 
     Parameters
     ----------
     source
-        Folder of scans, one scan, or a CSV list.
+        Folder of scans, one scan, a stack, a zip, or a CSV list.
     out
         Folder of the prepared dataset.
     resolution
         Side of the squares, a power of two from 16 to 1024. Chosen from the scans if left out.
     layout
-        How SOURCE is organised: auto, flat, classes, nifti or csv.
+        How SOURCE is organised: auto (says what it saw and why), or a name: akoa, oasis, adni, oasis1,
+        adni-raw, bids, dicom, stack (npy, npz, MedMNIST), zip (dataset.json), nifti (and Analyze), classes, flat, csv.
     pattern
         Regular expression on each relative path with named groups subject, slice, side, label, for instance
         `(?P<subject>\\d+)_(?P<slice>\\d+)\\.png`.
@@ -79,6 +89,17 @@ def prepare(
         Take the fourth axis of volumes (2 to 8 long) as contrasts: each becomes a channel.
     percentiles
         Source values that become black and white, for images of more than 8 bits; per volume, never per slice.
+    window
+        Instead of percentiles, the range of values to keep, the same for all: for CT a name (brain, lung, bone, abdomen,
+        ...), LEVEL/WIDTH such as 40/80, or header for each file's own.
+    modality
+        Which scans of a session to take: T1w, T2w (BIDS; repeat it, and each becomes a channel), MR, CT (DICOM), ...
+    label_column
+        Column of the table beside the scans (participants.tsv, the OASIS or ADNI list) that holds the class.
+    laterality
+        canonicalise turns left sides into right ones, so that all images show the same side.
+    balance
+        depth leaves images out until each class has as many at each depth, so that depth does not tell the class.
     bits
         Depth of the prepared images.
     only_classes
@@ -90,6 +111,10 @@ def prepare(
         Share of the subjects that only `evaluate` sees (at least 5).
     select
         Share of the subjects on which checkpoints are chosen (at least 5).
+    folds
+        Hold out one of this many equal parts of the subjects instead: prepare once for each --fold, with the same seed.
+    fold
+        Which part is held out, from 0.
     seed
         Draws the split.
     repair
@@ -110,7 +135,9 @@ def prepare(
     options = _options(
         resolution=resolution, layout=layout, pattern=pattern, plane=plane, symmetry=symmetry, slices=slices,
         every=every, min_foreground=min_foreground, field_of_view_mm=field_of_view_mm, contrasts=contrasts,
-        percentiles=percentiles, bits=bits, only_classes=tuple(only_classes or ()), ignore_classes=ignore_classes,
+        percentiles=percentiles, window=window, modality=tuple(modality or ()), label_column=label_column,
+        laterality=None if laterality == "keep" else laterality, balance=None if balance == "none" else balance,
+        folds=folds, fold=fold, bits=bits, only_classes=tuple(only_classes or ()), ignore_classes=ignore_classes,
         holdout=holdout, select=select, seed=seed, repair=repair, skip_corrupt=skip_corrupt,
         allow_label_volumes=allow_label_volumes, keep_ids=keep_ids, salt=salt, overwrite=overwrite, workers=workers,
     )  # fmt: skip

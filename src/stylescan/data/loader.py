@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylescan.data.prepared import to_unit_range
+from stylescan.data.tensors import to_unit_range
 from stylescan.errors import DataError
 from stylescan.randomness import numpy_generator
 

@@ -64,7 +64,7 @@ class PrepareOptions(BaseModel):
     window: str | None = Field(default=None, min_length=1)
     modality: tuple[str, ...] = ()
     label_column: str | None = Field(default=None, min_length=1)
-    laterality: Literal["keep", "canonicalise"] | None = None
+    laterality: Literal["canonicalise"] | None = None
     balance: Literal["depth"] | None = None
     folds: int | None = Field(default=None, ge=2, le=20)
     fold: int = Field(default=0, ge=0)

@@ -278,4 +278,4 @@ def _refuse(leaking: Sequence[str], subjects: Sequence[str], groups: Sequence[st
     what = (
         f"the given split leaks: {len(leaking)} subjects (or copies of their images) stand in several splits ({text})"
     )
-    raise DataError(what, remedy="correct the list, or let --repair draw a split by subject")
+    raise DataError(what, remedy="correct the split, or let --repair draw one by subject")

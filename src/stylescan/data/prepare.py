@@ -33,7 +33,7 @@ from stylescan.data.spool import LIKELY_GROWTH, Spooled
 from stylescan.data.survey import Failure, Surveyed, SurveyTask, group_range, stamp_of, survey_sources
 from stylescan.data.windows import parse_window
 from stylescan.data.workspace import Workspace, check_places, finished_request, hold_destination
-from stylescan.errors import DataError
+from stylescan.errors import ConfigError, DataError
 from stylescan.files import file_sha256, read_json, write_bytes_atomic
 
 __all__ = ["PrepareOptions", "prepare"]
@@ -42,6 +42,7 @@ PREPARE_VERSION = 1  # raised when the same scans and options would give other p
 SHARD_BYTES, SHARD_IMAGES = 2**25, 512
 _SURVEY_PICTURES = 16
 Progress = Callable[[int, int, str], None]
+Advise = Callable[[PreparedDataset], list[str]]
 
 
 class _DoneShard(BaseModel):
@@ -53,9 +54,16 @@ class _DoneShard(BaseModel):
 
 
 def prepare(
-    source: Path, out: Path, options: PrepareOptions | None = None, *, progress: Progress | None = None
+    source: Path,
+    out: Path,
+    options: PrepareOptions | None = None,
+    *,
+    progress: Progress | None = None,
+    advise: Advise | None = None,
 ) -> tuple[PreparedDataset, Audit]:
-    """Prepare the scans in `source` (a folder, a CSV list or one NIfTI file) into the folder `out`.
+    """Prepare the scans in `source` (a folder, or one file that makes up or lists many) into the folder `out`.
+
+    advise : gives sentences on what to train on the finished dataset, kept in the audit (`advice.training_advice`).
 
     Returns the dataset and its audit; see audit.audit_lines. An equal, finished dataset is returned as it is. Raises
     DataError or ConfigError, with a remedy, before anything that stands in `out` is touched.
@@ -67,9 +75,13 @@ def prepare(
     found, layout, seen = find_sources(source, options, progress)
     sources, kept = choose_classes(found.sources, options)
     found, seen = replace(found, sources=sources), seen + kept
-    options = _declared(options, found)
+    options = _declared(options, found, layout)
     if options.laterality == "canonicalise":
         check_sides([item.side for item in sources], [item.name for item in sources])
+        if options.balance == "depth" and options.plane == "sagittal" and sources[0].kind == "picture":
+            raise ConfigError("laterality canonicalise and balance depth: sagittal pictures are numbered anew by the one, "
+                              "and matched by their old numbers by the other",
+                              remedy="give one of the two")  # fmt: skip
     settings = {**options.recorded(), "layout": layout, "prepare_version": PREPARE_VERSION}
     listing = json_hash([_listed(item) for item in sources])
     current = _up_to_date(out, settings, listing, options)
@@ -78,7 +90,7 @@ def prepare(
             # Asked again: another process may have finished while this one looked.
             current = _up_to_date(out, settings, listing, options)
             if current is None:
-                return _prepare(source, out, options, found, settings, listing, seen, progress)
+                return _prepare(source, out, options, found, settings, listing, seen, progress, advise)
             shutil.rmtree(out / WORK_FOLDER, ignore_errors=True)  # left by a crash after the manifest was written
     return current
 
@@ -92,6 +104,7 @@ def _prepare(
     listing: str,
     seen: str,
     progress: Progress | None,
+    advise: Advise | None,
 ) -> tuple[PreparedDataset, Audit]:
     request = json_hash([settings, options.salt, str(source.resolve())])
     workspace = Workspace(out, request, overwrite=options.overwrite)
@@ -120,10 +133,16 @@ def _prepare(
     return dataset, audit
 
 
-def _declared(options: PrepareOptions, found: Found) -> PrepareOptions:
-    """What the user left open is as the layout says."""
-    symmetry = options.symmetry or found.symmetry or "none"
-    return options.model_copy(update={"plane": options.plane or found.plane, "symmetry": symmetry})
+def _declared(options: PrepareOptions, found: Found, layout: str) -> PrepareOptions:
+    """What the user left open is as the layout says; several modalities of a session are asked for as contrasts."""
+    several = layout == "bids" and len(options.modality) > 1
+    return options.model_copy(
+        update={
+            "plane": options.plane or found.plane,
+            "symmetry": options.symmetry or found.symmetry or "none",
+            "contrasts": options.contrasts or several,
+        }
+    )
 
 
 def _listed(item: Source) -> list[object]:

@@ -15,7 +15,7 @@ def mirror_refusal(plane: str | None, symmetry: str, sided: bool) -> str | None:
     if plane == "sagittal":
         return "the images are sagittal, so a flip would swap front and back"
     if sided:
-        return "the data record which side an image shows, and a flip would turn a left one into a right one"
+        return "the data record which side an image shows, and a flip would turn one side into the other"
     if plane not in ("axial", "coronal"):
         option = "--plane axial (or coronal)" + (" --symmetry left-right" if undeclared else "")
         return f"the plane of the images is not known; {declare} {option}"

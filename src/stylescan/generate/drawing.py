@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from stylescan.errors import ConfigError
 from stylescan.files import write_bytes_atomic
-from stylescan.generate.images import MAX_GRID_PIXELS, encode_png, grid, refuse_existing
+from stylescan.generate.file_formats import encode_png
+from stylescan.generate.images import MAX_GRID_PIXELS, grid, refuse_existing
 
 STAMP = "SYNTHETIC, not for diagnosis"
 TILE_PX = 112  # images are enlarged to about this side

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stylescan.data.prepared import to_integers
+from stylescan.data.tensors import to_integers
 from stylescan.errors import ConfigError
 from stylescan.generate.sample import Labels, NoiseKind, check_options, class_indices, latents, styles, synthesise
 from stylescan.generate.snapshot import Snapshot

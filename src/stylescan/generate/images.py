@@ -1,8 +1,7 @@
-"""Generated images as PNG files that say of themselves that they are synthetic, and grids of them."""
+"""Generated images as files that say of themselves that they are synthetic, and grids of them."""
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,35 +12,27 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from stylescan import __version__
 from stylescan.data.geometry import Geometry, undo
 from stylescan.errors import ConfigError, DataError
 from stylescan.files import write_bytes_atomic
+from stylescan.generate.file_formats import (
+    FORMATS,
+    FormatName,
+    Output,
+    encode_png,
+    encode_sidecar,
+    parts_of,
+    require_format,
+)
 from stylescan.generate.sample import NO_CLASS, NoiseKind, draw_labels, sample
 from stylescan.generate.snapshot import Snapshot
 
 TITLE = "SYNTHETIC image, not for diagnosis"
 MAX_GRID_PIXELS = 2**26  # what `prepare` reads back, and a viewer shows
 Progress = Callable[[int, int, str], None]
-
-
-def encode_png(image: NDArray[Any], text: Mapping[str, str]) -> bytes:
-    """One image [1, H, W] (uint8 or uint16) or [3, H, W] (uint8) as a PNG with `text` in its tEXt/iTXt chunks.
-
-    Equal arguments give equal bytes. ValueError for other shapes and types: PNG through Pillow holds no other.
-    """
-    grey, colour = image.ndim == 3 and image.shape[0] == 1, image.ndim == 3 and image.shape[0] == 3
-    if not (grey and image.dtype in (np.uint8, np.uint16)) and not (colour and image.dtype == np.uint8):
-        raise ValueError(f"no PNG for shape {image.shape}, {image.dtype}: expected [1, H, W], or [3, H, W] of uint8")
-    info = PngImagePlugin.PngInfo()
-    for key, value in text.items():
-        info.add_text(key, value)
-    pixels = image[0] if grey else image.transpose(1, 2, 0)
-    stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "PNG", pnginfo=info, compress_level=6)
-    return stream.getvalue()
 
 
 def grid(images: NDArray[Any], columns: int, gap: int = 2) -> NDArray[Any]:
@@ -91,6 +82,9 @@ def provenance(
     spacing = _spacing_mm(snapshot, resolution or snapshot.generator.spec.resolution)
     if spacing:
         text["spacing_mm"] = f"{spacing[0]:.6g} x {spacing[1]:.6g} (rows x columns)"
+    values = snapshot.meta.values
+    if values is not None and not values.is_plain(snapshot.meta.bits):
+        text["values"] = f"black and white stand for {values.words()}"
     return text
 
 
@@ -125,16 +119,20 @@ def write_images(
     batch_size: int = 16,
     unpad: bool = True,
     overwrite: bool = False,
+    file_format: FormatName = "png",
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Sample `seeds` and write one PNG an image into `folder`; the paths, in the order of the seeds.
+    """Sample `seeds` and write one file an image into `folder`; the paths, in the order of the seeds.
 
-    Grey (8 or 16 bits) and 8-bit RGB make one file; other channels one file each, named `..._channel-K.png`. `unpad`
-    cuts off the padding that `prepare` added. Other arguments: see `sample.sample`.
+    Grey (8 or 16 bits) and 8-bit RGB make one file; other channels one file each, named `..._channel-K.png`, but for
+    NIfTI, which holds them together and has a JSON file beside it. TIFF, NIfTI and DICOM are in source values where the
+    snapshot knows them (`SnapshotMeta.values`). `unpad` cuts off the padding that `prepare` added. Other arguments: see
+    `sample.sample`.
 
     Raises ConfigError, before anything is made, where a file is there already and `overwrite` is off.
     """
+    form = require_format(file_format)
     kinds = draw_labels(seeds, snapshot.meta) if labels is None else [int(label) for label in labels]
     batches = sample(
         snapshot,
@@ -147,10 +145,10 @@ def write_images(
         batch_size=batch_size,
         progress=progress,
     )
-    planned = [folder / name for pair in zip(seeds, kinds) for name in file_names(snapshot, *pair)]
+    planned = [folder / name for pair in zip(seeds, kinds) for name in file_names(snapshot, *pair, file_format)]
     if not overwrite:
-        refuse_existing(planned)
-    settings = _Settings(snapshot, folder, psi, cutoff, noise, unpad, resolution)
+        refuse_existing([*planned, *map(_sidecar_of, planned)] if form.sidecar else planned)
+    settings = _Settings(snapshot, folder, psi, cutoff, noise, unpad, resolution, file_format)
     with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
         waiting: list[Future[None]] = []
         for batch in batches:
@@ -231,16 +229,20 @@ def unpadded(image: NDArray[Any], snapshot: Snapshot) -> NDArray[Any]:
     return undo(image, Geometry.model_validate(snapshot.meta.geometry))
 
 
-def file_names(snapshot: Snapshot, seed: int, label: int) -> list[str]:
+def file_names(snapshot: Snapshot, seed: int, label: int, file_format: FormatName = "png") -> list[str]:
     """The file, or one file a channel, of one image: the seed, and the class where there is one."""
     stem = f"seed-{seed:06d}"
     if label != NO_CLASS:
         word = re.sub(r"[^A-Za-z0-9._]+", "-", snapshot.meta.class_names[label]).strip("-.")[:40]
         stem += f"_class-{label}-{word}" if word else f"_class-{label}"
-    channels = snapshot.generator.spec.img_channels
-    if channels == 1 or (channels == 3 and snapshot.meta.bits == 8):
-        return [f"{stem}.png"]
-    return [f"{stem}_channel-{k}.png" for k in range(channels)]
+    form, channels = FORMATS[file_format], snapshot.generator.spec.img_channels
+    if form.together or channels == 1 or (channels == 3 and snapshot.meta.bits == 8):
+        return [stem + form.suffix]
+    return [f"{stem}_channel-{k}{form.suffix}" for k in range(channels)]
+
+
+def _sidecar_of(path: Path) -> Path:
+    return path.with_name(path.name.split(".nii")[0] + ".json")
 
 
 def refuse_existing(paths: Iterable[Path]) -> None:
@@ -264,6 +266,7 @@ class _Settings:
     noise: NoiseKind
     unpad: bool
     resolution: int | None
+    file_format: FormatName
 
 
 def _write_one(settings: _Settings, seed: int, label: int, image: NDArray[Any]) -> None:
@@ -273,10 +276,20 @@ def _write_one(settings: _Settings, seed: int, label: int, image: NDArray[Any]) 
         snapshot, seeds=[seed], labels=[label], psi=settings.psi, cutoff=settings.cutoff, noise=settings.noise,
         resolution=settings.resolution,
     )  # fmt: skip
-    planes = _planes(unpadded(image, snapshot) if settings.unpad else image)
-    for k, (name, plane) in enumerate(zip(file_names(snapshot, seed, label), planes)):
-        own = text if len(planes) == 1 else {**text, "channel": str(k)}
-        write_bytes_atomic(settings.folder / name, encode_png(plane, own))
+    form, meta = FORMATS[settings.file_format], snapshot.meta
+    output = Output(
+        unpadded(image, snapshot) if settings.unpad else image,
+        text,
+        seed=seed,
+        spacing_mm=_spacing_mm(snapshot, image.shape[-1]),
+        plane=meta.plane,
+        values=meta.values,
+    )
+    names = file_names(snapshot, seed, label, settings.file_format)
+    for name, part in zip(names, parts_of(output, form.together), strict=True):
+        if form.sidecar:
+            write_bytes_atomic(_sidecar_of(settings.folder / name), encode_sidecar(part))
+        write_bytes_atomic(settings.folder / name, form.encode(part))
 
 
 def _planes(image: NDArray[Any]) -> list[NDArray[Any]]:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stylescan.data.prepared import to_integers
+from stylescan.data.tensors import to_integers
 from stylescan.errors import ConfigError
 from stylescan.generate.reached import stage_at
 from stylescan.generate.snapshot import Snapshot, SnapshotMeta

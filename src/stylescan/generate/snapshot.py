@@ -22,6 +22,7 @@ from torch import Tensor
 from stylescan.data.geometry import Geometry
 from stylescan.errors import ConfigError, SnapshotError
 from stylescan.files import file_sha256, read_json, require_file, write_bytes_atomic, write_json_atomic
+from stylescan.generate.value_range import ValueRange
 from stylescan.nets.build import build_generator, parse_spec
 from stylescan.nets.protocols import Generator
 
@@ -36,7 +37,8 @@ class SnapshotMeta(BaseModel):
     """What a snapshot says of itself.
 
     spec: the networks' specification; class_frequencies: shares in the training data, from which classes are drawn;
-    geometry: how the prepared images were padded and scaled, so that output can be undone; nimg: images shown to D.
+    geometry: how the prepared images were padded and scaled, so that output can be undone; values: the source values
+    that the ends of the range stand for, None where that is not known; nimg: images shown to D.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -49,6 +51,7 @@ class SnapshotMeta(BaseModel):
     bits: Literal[8, 16] = 8
     plane: str | None = None
     geometry: dict[str, Any] | None = None
+    values: ValueRange | None = None
     data_content_hash: str
     preparation_hash: str
     preset: str

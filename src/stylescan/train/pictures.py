@@ -9,7 +9,8 @@ import numpy as np
 
 from stylescan.data.prepared import PreparedDataset
 from stylescan.files import write_bytes_atomic
-from stylescan.generate.images import encode_png, grid
+from stylescan.generate.file_formats import encode_png
+from stylescan.generate.images import grid
 from stylescan.generate.sample import NoiseKind, sample_batches
 from stylescan.nets.protocols import Generator
 from stylescan.randomness import numpy_generator

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stylescan.data.prepared import PreparedDataset, to_unit_range
+from stylescan.data.prepared import PreparedDataset
+from stylescan.data.tensors import to_unit_range
 from stylescan.nets.protocols import Discriminator, Generator, one_hot
 from stylescan.train.health import Probed
 from stylescan.train.pictures import fake_images

@@ -12,6 +12,7 @@ from stylescan.data.prepared import PreparedDataset
 from stylescan.files import storage_error, write_bytes_atomic, write_json_atomic
 from stylescan.generate.sample import apportion
 from stylescan.generate.snapshot import SnapshotMeta, save_snapshot
+from stylescan.generate.value_range import training_range
 from stylescan.train.checkpoint import save_checkpoint
 from stylescan.train.pictures import fake_grid, fake_images, real_grid, save_grid
 from stylescan.train.run_charts import loss_chart, terms_of
@@ -94,6 +95,7 @@ class Recorder:
             bits=data.bits,
             plane=manifest.plane,
             geometry=data.output_geometry().model_dump(mode="json"),
+            values=training_range(manifest),
             data_content_hash=data.content_hash,
             preparation_hash=data.preparation_hash,
             preset=self.config.preset,

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stylescan.data.prepared import to_integers, to_unit_range
+from stylescan.data.tensors import to_integers, to_unit_range
 from stylescan.errors import ConfigError
 from stylescan.evaluate.latent import projection_search
 from stylescan.evaluate.latent.perceptual import (

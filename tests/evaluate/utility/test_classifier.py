@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from stylescan.data.prepared import to_unit_range
+from stylescan.data.tensors import to_unit_range
 from stylescan.evaluate.utility.arms import ARMS, predict_all, train_arms
 from stylescan.evaluate.utility.classic import augment, operations
 from stylescan.evaluate.utility.classifier import Labelled, Recipe, fitted, new_classifier, predict, train_classifier

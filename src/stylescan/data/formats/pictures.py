@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
+from stylescan.data.formats import jpeg
 from stylescan.data.formats.checks import REPLACE, check_size, check_values, grey_if_equal, unreadable
 from stylescan.data.formats.png import SIGNATURE, decode_plain, read_chunks
 from stylescan.data.formats.scans import Picture
@@ -70,9 +71,23 @@ def _decode_pillow(data: bytes, path: Path) -> tuple[NDArray[Any], str]:
             if "16" in image.mode + _raw_mode(image) and image.mode in ("RGB", "RGBA", "LA"):
                 raise DataError(f"{path}: 16-bit colour PNG, which would lose half of its bits",
                                 remedy="save it as 16-bit grey PNG or as TIFF")  # fmt: skip
-            image.load()
             mode = image.mode
+            if image.format == "JPEG" and mode in jpeg.MODES:
+                decoded = _with_pixels(image, jpeg.decode_jpeg(data, mode))
+                return _pillow_pixels(path, ImageOps.exif_transpose(decoded)), mode
+            image.load()
             return _pillow_pixels(path, ImageOps.exif_transpose(image)), mode
+
+
+def _with_pixels(image: Image.Image, pixels: NDArray[np.uint8]) -> Image.Image:
+    """The decoded `pixels` [H, W] or [H, W, 3] with what the file says of their rotation."""
+    if pixels.shape[:2] != (image.height, image.width):
+        raise ValueError(
+            f"decodes to {pixels.shape[1]}x{pixels.shape[0]}, its header says {image.width}x{image.height}"
+        )
+    decoded = Image.fromarray(pixels)
+    decoded.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return decoded
 
 
 def _raw_mode(image: Image.Image) -> str:

@@ -9,10 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stylescan.data.formats.analyze import read_analyze
+from stylescan.data.formats.dicom import read_dicom
 from stylescan.data.formats.nifti import read_nifti
 from stylescan.data.formats.pictures import decode_picture, read_picture
 from stylescan.data.formats.scans import Kind, Picture, Volume
+from stylescan.data.formats.stack import read_entry as read_row
 from stylescan.data.formats.tiff import read_tiff
+from stylescan.data.formats.zipped import read_entry as read_zipped
 from stylescan.errors import DataError
 
 Entry = int | str  # which scan of a file that holds many: a row of a stack, a name in an archive
@@ -38,6 +42,10 @@ FORMATS: dict[str, Format] = {
     "picture": Format((".png", ".jpg", ".jpeg"), "picture", read_picture, decode_picture),
     "tiff": Format((".tif", ".tiff"), "picture", read_tiff),
     "nifti": Format((".nii", ".nii.gz"), "volume", read_nifti),
+    "analyze": Format((".img", ".img.gz", ".hdr"), "volume", read_analyze),
+    "dicom": Format((".dcm", ".dicom", ".ima"), None, read_dicom),
+    "stack": Format((".npy", ".npz"), None, read_entry=read_row),
+    "zip": Format((".zip",), None, read_entry=read_zipped),
 }
 
 

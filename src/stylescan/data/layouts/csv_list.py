@@ -12,7 +12,7 @@ import io
 import math
 from pathlib import Path
 
-from stylescan.data.formats.table import FORMATS, format_of
+from stylescan.data.formats.table import FORMATS, format_of, known_suffixes, suffix_of
 from stylescan.data.layouts.found import Found, Listing, Progress
 from stylescan.data.options import PrepareOptions
 from stylescan.data.sources import Source, normal_side, some
@@ -126,6 +126,9 @@ def _source(file: Path, line: int, row: dict[str, str], numeric: list[str]) -> S
         raise DataError(f"{file}, line {line}: slice {number!r}, expected a whole number",
                         remedy="correct the column `slice`, or give it another name")  # fmt: skip
     extra = {name: float(value) if name in numeric else value for name, value in row.items() if name not in _KNOWN}
+    if suffix_of(row["path"]) is None:
+        raise DataError(f"{file}, line {line}: {row['path']}: none of the known suffixes",
+                        remedy=f"correct the column `path`, or convert the scan to one of {', '.join(known_suffixes())}")  # fmt: skip
     form = format_of(row["path"])
     return Source(
         name=row["path"].replace("\\", "/"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from stylescan.data.formats.dicom_header import has_signature
 from stylescan.data.formats.table import suffix_of
 from stylescan.data.options import PrepareOptions
 from stylescan.data.planes import Plane
@@ -54,7 +56,11 @@ class Listing:
     @cached_property
     def names(self) -> list[str]:
         """Their paths relative to the root, with forward slashes."""
-        return [path.relative_to(self.root).as_posix() if path != self.root else path.name for path in self.files]
+        if self.root.is_file():
+            return [self.root.name]
+        # "." is a root that its files do not begin with
+        start = 0 if str(self.root) == "." else len(os.path.join(self.root, ""))  # strings: pathlib would take longer than the listing itself
+        return [str(path)[start:].replace(os.sep, "/") for path in self.files]
 
 
 @dataclass(frozen=True)
@@ -74,9 +80,9 @@ def _scan_files(root: Path) -> list[Path]:
     for folder, folders, names in os.walk(root, followlinks=False):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if name.startswith(".") or suffix_of(name) is None:
-                continue
             path = Path(folder) / name
+            if name.startswith(".") or (suffix_of(name) is None and not _is_bare_dicom(path)):
+                continue
             if path.is_symlink() and not _resolved(path).is_relative_to(root.resolve()):
                 raise DataError(f"{path}: a link that leads out of {root}",
                                 remedy="copy the file here, or name it by its full path in a CSV list")  # fmt: skip
@@ -84,6 +90,13 @@ def _scan_files(root: Path) -> list[Path]:
                 raise DataError(f"{str(path)!r}: the name is not valid UTF-8", remedy="rename it")
             found.append(path)
     return found
+
+
+def _is_bare_dicom(path: Path) -> bool:
+    """Whether a file without a known suffix is DICOM: scanners and archives name them by numbers, or not at all."""
+    may_be = re.fullmatch(r"[^.]+|.*\.(?:\d+|ima|dicom|dcm30)", path.name, re.IGNORECASE) is not None
+    # Indexes of media are DICOM too, and never an image.
+    return may_be and not path.name.upper().startswith("DICOMDIR") and has_signature(path)
 
 
 def _resolved(path: Path) -> Path:

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from stylescan.data.formats.table import FORMATS, format_of, stem_of
 from stylescan.data.layouts.found import Found, Listing, Progress
+from stylescan.data.layouts.pairs import listed_sources
 from stylescan.data.options import PrepareOptions
-from stylescan.data.sources import Source, file_source
 from stylescan.errors import DataError
 
+_NAMES = {"nifti": "NIfTI", "analyze": "Analyze"}
 SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validate", "validation", "holdout", "select"}
 
 
@@ -20,22 +21,18 @@ def class_folders(listing: Listing) -> tuple[list[str], bool]:
     return sorted({p[0] for p in parts if len(p) > 1}), any(len(p) == 1 for p in parts)
 
 
-def all_sources(listing: Listing) -> list[Source]:
-    """A Source of each file."""
-    return [file_source(listing.root, path) for path in listing.files]
-
-
 def detect_volumes(listing: Listing) -> str | None:
     """A folder, or a file, of volumes and nothing else."""
     volumes = sum(FORMATS[format_of(name)].kind == "volume" for name in listing.names)
     if not volumes or volumes != len(listing.files):
         return None
-    return "one NIfTI volume" if listing.root.is_file() else f"{volumes} NIfTI volumes"
+    kinds = sorted({_NAMES[format_of(name)] for name in listing.names})
+    return f"one {kinds[0]} volume" if listing.root.is_file() else f"{volumes} files of {' and '.join(kinds)} volumes"
 
 
 def find_volumes(listing: Listing, options: PrepareOptions, progress: Progress | None) -> Found:
     """Every file a volume; a file is a subject, or a BIDS name's `sub-...`."""
-    sources = all_sources(listing)
+    sources = listed_sources(listing)
     wrong = [source.name for source in sources if source.kind != "volume"]
     if wrong:
         raise DataError(f"{listing.root}: {len(wrong)} files are not NIfTI ({wrong[0]})", remedy="move them elsewhere")
@@ -60,7 +57,7 @@ def detect_classes(listing: Listing) -> str | None:
 
 def find_classes(listing: Listing, options: PrepareOptions, progress: Progress | None) -> Found:
     """The first folder of each path is the class."""
-    sources = all_sources(listing)
+    sources = listed_sources(listing)
     loose = [source.name for source in sources if "/" not in source.name]
     if loose:
         raise DataError(f"{listing.root}: {len(loose)} images lie beside the class folders ({loose[0]})",
@@ -78,4 +75,4 @@ def detect_flat(listing: Listing) -> str | None:
 
 def find_flat(listing: Listing, options: PrepareOptions, progress: Progress | None) -> Found:
     """Every file, whatever the folder."""
-    return Found(all_sources(listing))
+    return Found(listed_sources(listing))

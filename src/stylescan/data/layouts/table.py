@@ -7,7 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from stylescan.data.formats.table import known_suffixes
+from stylescan.data.layouts.adni import detect_adni, find_adni
+from stylescan.data.layouts.adni_raw import detect_adni_raw, find_adni_raw
+from stylescan.data.layouts.akoa import detect_akoa, find_akoa
+from stylescan.data.layouts.bids import detect_bids, find_bids
 from stylescan.data.layouts.csv_list import detect_list, find_listed
+from stylescan.data.layouts.dicom_tree import detect_dicom, find_dicom
 from stylescan.data.layouts.found import Found, Layout, Listing, Progress
 from stylescan.data.layouts.generic import (
     SPLIT_NAMES,
@@ -19,6 +24,10 @@ from stylescan.data.layouts.generic import (
     find_flat,
     find_volumes,
 )
+from stylescan.data.layouts.oasis import detect_oasis, find_oasis
+from stylescan.data.layouts.oasis_raw import detect_oasis1, find_oasis1
+from stylescan.data.layouts.stacks import detect_stacks, find_stacks
+from stylescan.data.layouts.zip_set import detect_zip_set, find_zip_set
 from stylescan.data.options import PrepareOptions
 from stylescan.data.sources import Source, natural_key, normal_side, some
 from stylescan.errors import ConfigError, DataError
@@ -26,11 +35,22 @@ from stylescan.errors import ConfigError, DataError
 # `auto` asks them in this order: those with rules of their own before the general ones.
 LAYOUTS: dict[str, Layout] = {
     "csv": Layout(detect_list, find_listed),
+    "zip": Layout(detect_zip_set, find_zip_set),
+    "akoa": Layout(detect_akoa, find_akoa),
+    "oasis": Layout(detect_oasis, find_oasis),
+    "adni": Layout(detect_adni, find_adni),
+    "oasis1": Layout(detect_oasis1, find_oasis1),
+    "adni-raw": Layout(detect_adni_raw, find_adni_raw),
+    "bids": Layout(detect_bids, find_bids),
+    "dicom": Layout(detect_dicom, find_dicom),
+    "stack": Layout(detect_stacks, find_stacks),
     "nifti": Layout(detect_volumes, find_volumes),
     "classes": Layout(detect_classes, find_classes),
     "flat": Layout(detect_flat, find_flat),
 }
-_TAKE_FILES = {"csv", "nifti"}
+_TAKE_FILES = {"csv", "zip", "dicom", "stack", "nifti"}
+# Those that have a table beside the scans, or scans of several kinds: elsewhere the options would be passed over.
+_HAVE_TABLES = {"oasis1", "adni-raw", "bids", "dicom"}
 
 
 def find_sources(source: Path, options: PrepareOptions, progress: Progress | None = None) -> tuple[Found, str, str]:
@@ -49,6 +69,10 @@ def find_sources(source: Path, options: PrepareOptions, progress: Progress | Non
         raise ConfigError(f"layout {options.layout!r} is not known", remedy=f"use one of auto, {', '.join(LAYOUTS)}")
     if source.is_file() and name not in _TAKE_FILES:
         raise DataError(f"{source}: a file, and layout {name} expects a folder", remedy="pass the folder of the scans")
+    for option, asked in (("--label-column", options.label_column), ("--modality", options.modality)):
+        if asked and name not in _HAVE_TABLES:
+            raise ConfigError(f"{option}: layout {name} has no use for it (only {', '.join(sorted(_HAVE_TABLES))})",
+                              remedy="leave it out; classes come from folders, --pattern or a CSV list")  # fmt: skip
     found = LAYOUTS[name].find(listing, options, progress)
     if not found.sources:
         raise DataError(f"{source}: no scans found (looked for {', '.join(known_suffixes())})",

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stylescan.data.prepared import to_unit_range
+from stylescan.data.tensors import to_unit_range
 
 FeatureMaps = Callable[[Tensor], list[Tensor]]
 """Images float [N, C, H, W] in [-1, 1] to maps [N, c, h, w], each image's own, with gradients."""

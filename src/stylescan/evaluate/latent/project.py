@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stylescan.data.prepared import to_integers
+from stylescan.data.tensors import to_integers
 from stylescan.errors import ConfigError
 from stylescan.evaluate.latent.perceptual import FeatureMaps, lite0_feature_maps, map_distance
 from stylescan.evaluate.latent.projection_search import Search

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stylescan.data.prepared import to_unit_range
+from stylescan.data.tensors import to_unit_range
 from stylescan.evaluate.latent.perceptual import FeatureMaps, map_distance, pyramid, pyramid_distance, unit_maps
 from stylescan.evaluate.latent.w_space import SAMPLES, WSpace, sample_w
 from stylescan.generate.snapshot import Snapshot

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stylescan.data.prepared import PreparedDataset, Split, to_integers
+from stylescan.data.prepared import PreparedDataset, Split
+from stylescan.data.tensors import to_integers
 from stylescan.errors import DataError
 from stylescan.evaluate.cache import cached_features, extract
 from stylescan.evaluate.features import Extractor

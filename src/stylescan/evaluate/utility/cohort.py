@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stylescan.data.prepared import UNITS, PreparedDataset, to_unit_range
+from stylescan.data.prepared import UNITS, PreparedDataset
 from stylescan.data.symmetry import mirror_is_lawful
+from stylescan.data.tensors import to_unit_range
 from stylescan.evaluate.cache import Progress
 from stylescan.evaluate.material import Material
 from stylescan.evaluate.reference import thin_by_subject
