@@ -58,7 +58,7 @@ def shuffle_into(folder: Path, paths: list[Path], seed: int = 4) -> None:
 
 def test_series_mixed_in_one_folder_under_random_names(tmp_path: Path) -> None:
     one = make.series(tmp_path / "raw", SLICES[:5], key=1)
-    two = make.series(tmp_path / "raw", SLICES[5:9], key=2, PatientID="patient-2")
+    two = make.series(tmp_path / "raw", SLICES[5:9], key=2, PatientID="patient-2", step=-2.0)  # numbered downwards
     shuffle_into(tmp_path / "all", one + two)
     calls: list[tuple[int, int, str]] = []
     result, layout, seen = find_sources(tmp_path / "all", PrepareOptions(), lambda *call: calls.append(call))
@@ -68,7 +68,10 @@ def test_series_mixed_in_one_folder_under_random_names(tmp_path: Path) -> None:
     by_subject = {source.subject: source for source in result.sources}
     assert set(by_subject) == {"patient-1", "patient-2"}
     assert np.array_equal(voxels(by_subject["patient-1"]), in_ras(SLICES[:5]))
-    assert np.array_equal(voxels(by_subject["patient-2"]), in_ras(SLICES[5:9]))
+    assert np.array_equal(voxels(by_subject["patient-2"]), in_ras(SLICES[5:9][::-1]))
+    for source in result.sources:
+        heights = [float(pydicom.dcmread(path).ImagePositionPatient[2]) for path in source.paths]
+        assert heights == sorted(heights)
     assert all(source.extra == {} and source.label is None for source in result.sources)
 
 
@@ -114,7 +117,7 @@ def test_slices_of_two_orientations_and_echoes_part(tmp_path: Path) -> None:
     )
     for k, pixels in enumerate(SLICES[8:]):
         data = make.image(pixels, SOPInstanceUID=make.uid(7, k), ImagePositionPatient=[3.0 * k, 0.0, 0.0],
-                          PixelSpacing=[0.5, 0.75], SeriesInstanceUID=make.uid(1, 1), **sagittal)  # fmt: skip
+                          PixelSpacing=[0.5, 0.75], SeriesInstanceUID=make.uid(1, 1), EchoTime=10, **sagittal)  # fmt: skip
         make.save(tmp_path / f"s{k}.dcm", data)
     result = found(tmp_path)
     assert len(result.sources) == 3

@@ -17,6 +17,7 @@ from stylescan.cli.demo import demo
 from stylescan.cli.direction import direction
 from stylescan.cli.embed import embed
 from stylescan.cli.evaluate import evaluate
+from stylescan.cli.export import export
 from stylescan.cli.generate import generate
 from stylescan.cli.interpolate import interpolate
 from stylescan.cli.mix import mix
@@ -40,7 +41,7 @@ From scans to judged images in four commands:
     stylescan generate RUN --seeds 0-15 --out IMAGES
 
 Without data: `stylescan demo`. To look at a model: pictures, mix, interpolate, truncation. To understand it: compare,
-embed, direction, project, reader-study.
+embed, direction, project, reader-study. To hand data on: export.
 Synthetic images are not for diagnosis.
 """
 
@@ -49,7 +50,7 @@ USER_FAULT, INTERNAL_FAULT, INTERRUPTED = 2, 70, 130
 app = App(name="stylescan", help=HELP, version=__version__, help_format="markdown")
 VERBS = (
     prepare, train, evaluate, generate, pictures, mix, interpolate, truncation, compare, embed, project, direction,
-    reader_study, demo, presets,
+    reader_study, export, demo, presets,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb)

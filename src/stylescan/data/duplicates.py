@@ -90,7 +90,7 @@ def _near_distinct(thumbs: NDArray[np.float32], names: NDArray[np.intp], rms: fl
     keys = _low_frequencies(thumbs)
     tree = cKDTree(keys)
     for start in range(0, len(keys), _BLOCK):
-        candidates = tree.query_ball_point(keys[start : start + _BLOCK], radius * (1 + 1e-6))
+        candidates = tree.query_ball_point(keys[start : start + _BLOCK], radius * (1 + 1e-6), workers=-1)
         here = np.repeat(np.arange(start, start + len(candidates)), [len(others) for others in candidates])
         there = np.concatenate([np.asarray(others, np.intp) for others in candidates])
         here, there = here[there > here], there[there > here]

@@ -35,7 +35,8 @@ class PrepareOptions(BaseModel):
     percentiles: source values that become 0 and the largest integer, for more than 8 bits; per volume (or subject).
     window: range of source values instead of percentiles: a name (windows.py), 'LEVEL/WIDTH', or 'header'.
     bits: 8 or 16 a value in the prepared set.
-    modality: which images of a session are taken, by the layout's own names (T1w, ...); several become channels.
+    modality: which images of a session are taken, by the layout's own names (BIDS: T1w, ..., several become channels;
+        DICOM: the Modality tag, then words of the series' description).
     label_column: column of the layout's own table (participants.tsv, ...) that holds the class.
     balance: 'depth' keeps as many images of each class at each depth, so that depth does not tell the class.
     only_classes: keep the images of these classes alone; one class makes a set without classes. ignore_classes: keep

@@ -175,8 +175,6 @@ def _subjects(
     unknown = [source.name for source in sources if source.subject is None]
     if not unknown:
         subjects = [str(source.subject) for source in sources]
-        if volumes and len(set(subjects)) == len(subjects):
-            notes.append("every volume counts as a subject of its own: name subjects if one has several")
         return subjects, "scan-wise" if scan_wise else "subject-wise", copies
     if len(unknown) < len(sources):
         raise DataError(f"{len(unknown)} of {len(sources)} scans have no subject: {some(unknown)}",

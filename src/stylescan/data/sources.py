@@ -64,7 +64,8 @@ def read_source(source: Source) -> Picture | Volume:
 def read_hashed(source: Source) -> tuple[Picture | Volume, str]:
     """`read_source`, and the SHA-256 of what was read, the file being read once where it can.
 
-    Of one scan of a file that holds many it is the hash of its values: the file would be hashed once a scan.
+    Of several files it is the hash of their hashes. Of one scan of a file that holds many it is the hash of its values:
+    the file would be hashed once a scan.
     """
     form = FORMATS[source.format]
     if source.entry is None and form.decode is not None:
@@ -73,7 +74,8 @@ def read_hashed(source: Source) -> tuple[Picture | Volume, str]:
         return form.decode(data, source.paths[0]), hashlib.sha256(data).hexdigest()
     scan = read_source(source)
     if source.entry is None:
-        return scan, "+".join(file_sha256(path) for path in source.paths)
+        digests = [file_sha256(path) for path in source.paths]
+        return scan, digests[0] if len(digests) == 1 else hashlib.sha256("+".join(digests).encode()).hexdigest()
     values = np.ascontiguousarray(scan.pixels if isinstance(scan, Picture) else scan.voxels)
     return scan, hashlib.sha256(f"{values.shape} {values.dtype.str}".encode() + values.tobytes()).hexdigest()
 

@@ -110,8 +110,7 @@ def _set_pixels(data: Any, pixels: NDArray[Any]) -> None:
          Columns=width, BitsAllocated=bits, BitsStored=bits, HighBit=bits - 1, PixelRepresentation=0)  # fmt: skip
     if samples == 3:
         data.PlanarConfiguration = 0
-    raw = pixels.tobytes()
-    data.add_new("PixelData", "OW" if bits == 16 else "OB", raw + b"\0" * (len(raw) % 2))
+    data.add_new("PixelData", "OW" if bits == 16 else "OB", pixels.tobytes())  # padded to even length when written
 
 
 def _set_rescale(data: Any, value_range: tuple[float, float], units: str | None, largest: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def unreadable(path: Path, problem: Exception) -> DataError:
         return DataError(f"{path}: no such file", remedy="check the path in the list")
     if isinstance(problem, PermissionError):
         return DataError(f"{path}: may not be read", remedy="change the file's permissions")
-    text = str(problem).replace(str(path), "file").strip() or type(problem).__name__
-    what = "is empty" if path.stat().st_size == 0 else f"cannot be read as an image ({text})"
+    text = re.sub(r"<_io.BytesIO object at 0x[0-9a-f]+>", "file", str(problem).replace(str(path), "file")).strip()
+    text = text or type(problem).__name__
+    what = "is empty" if path.is_file() and path.stat().st_size == 0 else f"cannot be read as an image ({text})"
     return DataError(f"{path}: {what}", remedy=REPLACE)

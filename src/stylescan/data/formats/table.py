@@ -42,7 +42,7 @@ FORMATS: dict[str, Format] = {
     "picture": Format((".png", ".jpg", ".jpeg"), "picture", read_picture, decode_picture),
     "tiff": Format((".tif", ".tiff"), "picture", read_tiff),
     "nifti": Format((".nii", ".nii.gz"), "volume", read_nifti),
-    "analyze": Format((".img", ".img.gz", ".hdr"), "volume", read_analyze),
+    "analyze": Format((".img", ".img.gz", ".hdr", ".hdr.gz"), "volume", read_analyze),
     "dicom": Format((".dcm", ".dicom", ".ima"), None, read_dicom),
     "stack": Format((".npy", ".npz"), None, read_entry=read_row),
     "zip": Format((".zip",), None, read_entry=read_zipped),

@@ -128,7 +128,7 @@ def _source(file: Path, line: int, row: dict[str, str], numeric: list[str]) -> S
     extra = {name: float(value) if name in numeric else value for name, value in row.items() if name not in _KNOWN}
     if suffix_of(row["path"]) is None:
         raise DataError(f"{file}, line {line}: {row['path']}: none of the known suffixes",
-                        remedy=f"correct the column `path`, or convert the scan to one of {', '.join(known_suffixes())}")  # fmt: skip
+                        remedy=f"correct the path, or convert the scan to one of {', '.join(known_suffixes())}")  # fmt: skip
     form = format_of(row["path"])
     return Source(
         name=row["path"].replace("\\", "/"),

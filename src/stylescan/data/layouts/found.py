@@ -58,8 +58,8 @@ class Listing:
         """Their paths relative to the root, with forward slashes."""
         if self.root.is_file():
             return [self.root.name]
-        # "." is a root that its files do not begin with
-        start = 0 if str(self.root) == "." else len(os.path.join(self.root, ""))  # strings: pathlib would take longer than the listing itself
+        # Strings: pathlib would take longer than the listing itself. "." is a root that its files do not begin with.
+        start = 0 if str(self.root) == "." else len(os.path.join(self.root, ""))
         return [str(path)[start:].replace(os.sep, "/") for path in self.files]
 
 
@@ -77,19 +77,42 @@ class Layout:
 
 def _scan_files(root: Path) -> list[Path]:
     found: list[Path] = []
-    for folder, folders, names in os.walk(root, followlinks=False):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder) / name
-            if name.startswith(".") or (suffix_of(name) is None and not _is_bare_dicom(path)):
+    waiting = [str(root)]
+    while waiting:
+        folders = []
+        # What the listing knows of each entry saves a call to the disk a file.
+        for entry in _entries(waiting.pop(), root):
+            if entry.name.startswith("."):
                 continue
-            if path.is_symlink() and not _resolved(path).is_relative_to(root.resolve()):
+            if entry.is_dir():
+                folders += [] if entry.is_symlink() else [entry.path]
+                continue
+            path = Path(entry.path)
+            if suffix_of(entry.name) is None and not _is_bare_dicom(path):
+                continue
+            if entry.is_symlink() and not _resolved(path).is_relative_to(root.resolve()):
                 raise DataError(f"{path}: a link that leads out of {root}",
                                 remedy="copy the file here, or name it by its full path in a CSV list")  # fmt: skip
-            if not os.fsencode(path.relative_to(root)).decode("utf-8", "replace") == str(path.relative_to(root)):
-                raise DataError(f"{str(path)!r}: the name is not valid UTF-8", remedy="rename it")
+            _check_name(entry.path)
             found.append(path)
+        waiting += reversed(folders)
     return found
+
+
+def _entries(folder: str, root: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as listed:
+            return sorted(listed, key=lambda entry: entry.name)
+    except OSError as problem:
+        raise DataError(f"{folder}: this folder cannot be listed ({problem.strerror})",
+                        remedy=f"correct its permissions, or move it out of {root}") from None  # fmt: skip
+
+
+def _check_name(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{path!r}: the name is not valid UTF-8", remedy="rename it") from None
 
 
 def _is_bare_dicom(path: Path) -> bool:

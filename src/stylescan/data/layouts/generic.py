@@ -36,7 +36,10 @@ def find_volumes(listing: Listing, options: PrepareOptions, progress: Progress |
     wrong = [source.name for source in sources if source.kind != "volume"]
     if wrong:
         raise DataError(f"{listing.root}: {len(wrong)} files are not NIfTI ({wrong[0]})", remedy="move them elsewhere")
-    return Found([replace(source, subject=_volume_subject(source.name)) for source in sources])
+    sources = [replace(source, subject=_volume_subject(source.name)) for source in sources]
+    alone = len({source.subject for source in sources}) == len(sources) and not options.pattern
+    note = "every volume counts as a subject of its own: name subjects with --pattern if one has several"
+    return Found(sources, notes=(note,) if alone else ())
 
 
 def _volume_subject(name: str) -> str:
