@@ -33,6 +33,15 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def fsync_file(path: Path) -> None:
+    """Make sure that what was written to `path` reaches the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Write aside, fsync, rename: `path` holds the old content or the new one, never a part of either.
 

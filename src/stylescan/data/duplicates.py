@@ -45,6 +45,12 @@ class Groups:
         return [numbers.setdefault(self.find(item), len(numbers)) for item in range(len(self._parent))]
 
 
+def load_libraries() -> None:
+    """Import what the search needs: half a second, better spent while the scans are being read."""
+    import scipy.fft
+    import scipy.spatial  # noqa: F401
+
+
 def equal_sets(keys: Sequence[str]) -> list[list[int]]:
     """Positions that share a key (such as a file's hash), for each key that occurs more than once."""
     found: dict[str, list[int]] = {}

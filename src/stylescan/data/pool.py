@@ -5,10 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -30,9 +33,9 @@ class Workers:
 
     def __init__(self, asked: int | None) -> None:
         self._asked = asked
-        self._count = asked or min(_cores(), MAX_WORKERS)
+        self.count = asked or min(_cores(), MAX_WORKERS)
         self._pool: ProcessPoolExecutor | None = None
-        self._starting: list[Future[None]] = []
+        self._starting: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -41,9 +44,10 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # What is under way is finished first, so that no file is cut short; what waits is dropped.
-        if self._pool is not None:
+        if self._pool is not None and self._starting is not None:
+            self._starting.join()
             self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+            self._pool = self._starting = None
 
     def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
         """(number of the task, result) as they finish. `function` must be importable by name, its results picklable.
@@ -63,13 +67,17 @@ class Workers:
 
     def _ready(self, spent_s: float, done: int, total: int) -> bool:
         """Whether the processes can take over; starts them where that will pay."""
-        if self._count == 1:
+        if self.count == 1:
             return False
         if self._pool is None and (self._asked is not None or self._worth_a_pool(spent_s, done, total)):
             self._pool = self._processes()
-            self._starting = [self._pool.submit(_do_nothing) for _ in range(self._count)]
-        # Asked for by number, they are waited for: a test of them must not be over before they start.
-        return self._pool is not None and (self._asked is not None or all(one.done() for one in self._starting))
+            self._starting = threading.Thread(target=_start, args=(self._pool, self.count))
+            self._starting.start()
+        if self._starting is None:
+            return False
+        if self._asked is not None:  # those that were asked for are waited for: a small job must not be over before
+            self._starting.join()
+        return not self._starting.is_alive()
 
     def _worth_a_pool(self, spent_s: float, done: int, total: int) -> bool:
         return spent_s > _TRIAL_S and spent_s / max(1, done) * (total - done) > _WORTHWHILE_S
@@ -81,7 +89,7 @@ class Workers:
         assert pool is not None
         waiting: dict[Future[Result], int] = {}
         while following < len(tasks) or waiting:
-            while following < len(tasks) and len(waiting) < self._count * _AHEAD:
+            while following < len(tasks) and len(waiting) < self.count * _AHEAD:
                 waiting[pool.submit(function, tasks[following])] = following
                 following += 1
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
@@ -90,17 +98,47 @@ class Workers:
     def _processes(self) -> ProcessPoolExecutor:
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         context = multiprocessing.get_context(method)
-        return ProcessPoolExecutor(self._count, mp_context=context, initializer=_prepare_worker)
+        if method == "forkserver":
+            context.set_forkserver_preload(
+                ["stylescan.data.survey", "stylescan.data.render"]
+            )  # once, not once a worker
+        return ProcessPoolExecutor(self.count, mp_context=context, initializer=_prepare_worker)
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start workers that do not run the user's script again: they need none of it, and it may lack a guard.
+
+    Each would import it as a module, as multiprocessing does for functions that live there; ours live here.
+    """
+    main = sys.modules["__main__"]
+    kept = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    main.__spec__ = None
+    if "__file__" in kept:
+        del main.__file__
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(main, name, value)
+
+
 def _prepare_worker() -> None:
     """Ctrl-C reaches the whole group; only the parent decides. What the work needs is imported before it is timed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import stylescan.data.render  # noqa: F401
+    import stylescan.data.render
+    import stylescan.data.survey  # noqa: F401
+
+
+def _start(pool: ProcessPoolExecutor, count: int) -> None:
+    """Returns when `count` processes have started; a pool that cannot start says so at the first task."""
+    with suppress(BrokenProcessPool), _without_main():
+        for started in [pool.submit(_do_nothing) for _ in range(count)]:
+            started.result()
 
 
 def _do_nothing() -> None:

@@ -8,7 +8,9 @@ images, the shards and the hashes depend on the scans and the options alone, not
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from stylescan.data.audit.contact_sheet import SHEET_NAME, write_contact_sheet
 from stylescan.data.audit.summary import AUDIT_NAME, Audit, make_audit
 from stylescan.data.classes import choose_classes
 from stylescan.data.describe import PublicNames, make_findings, make_manifest
+from stylescan.data.duplicates import load_libraries
+from stylescan.data.formats.scans import Picture
 from stylescan.data.identity import fingerprint, kept_salt, load_salt
 from stylescan.data.laterality import check_sides
 from stylescan.data.layouts.found import Found
@@ -27,20 +31,20 @@ from stylescan.data.plan import Plan, make_plan
 from stylescan.data.planes import DEFAULT_PLANE
 from stylescan.data.pool import Workers
 from stylescan.data.prepared import MANIFEST_NAME, SHARD_FOLDER, WORK_FOLDER, PreparedDataset, json_hash
-from stylescan.data.render import ShardJob, ShardResult, masks_name, write_shard
-from stylescan.data.sources import SHOWN, Source
-from stylescan.data.spool import LIKELY_GROWTH, Spooled
+from stylescan.data.render import ShardJob, ShardResult, adopt_shard, masks_name, write_shard
+from stylescan.data.sources import SHOWN, Source, read_source
+from stylescan.data.spool import LIKELY_GROWTH, Spooled, SpooledShard
 from stylescan.data.survey import Failure, Surveyed, SurveyTask, group_range, stamp_of, survey_sources
 from stylescan.data.windows import parse_window
 from stylescan.data.workspace import Workspace, check_places, finished_request, hold_destination
 from stylescan.errors import ConfigError, DataError
-from stylescan.files import file_sha256, read_json, write_bytes_atomic
+from stylescan.files import file_sha256, fsync_file, fsync_folder, read_json, write_bytes_atomic
 
 __all__ = ["PrepareOptions", "prepare"]
 
 PREPARE_VERSION = 1  # raised when the same scans and options would give other pixels or another order
 SHARD_BYTES, SHARD_IMAGES = 2**25, 512
-_SURVEY_PICTURES = 16
+_SURVEY_PICTURES, _TASKS_A_WORKER = 16, 4
 Progress = Callable[[int, int, str], None]
 Advise = Callable[[PreparedDataset], list[str]]
 
@@ -110,7 +114,10 @@ def _prepare(
     workspace = Workspace(out, request, overwrite=options.overwrite)
     salt = load_salt(out, options.salt)
     with Workers(options.workers) as workers:
+        loading = threading.Thread(target=load_libraries, daemon=True)
+        loading.start()
         survey = _survey(found.sources, options, workspace, workers, progress)
+        loading.join()
         _check_failures(survey.failures, len(found.sources), options)
         found = replace(found, sources=[item for item in found.sources if item.name in survey.rows])
         rows = [survey.rows[item.name] for item in found.sources]
@@ -118,7 +125,8 @@ def _prepare(
         jobs = _shard_jobs(plan, survey.spooled, out, workspace.folder, options)
         _check_room(out, jobs)
         workspace.clear()
-        results = _render(jobs, plan, workspace, workers, progress)
+        results = _render(jobs, plan, survey.shards, workspace, workers, progress)
+        synced = _start_syncing(out / SHARD_FOLDER)
     names = PublicNames(plan, salt, options.keep_ids)
     manifest = make_manifest(plan, results, settings, options, names)
     dataset = PreparedDataset.assemble(out, manifest)
@@ -126,6 +134,7 @@ def _prepare(
     audit = make_audit(manifest, [look for result in results for look in result.looks], findings)
     write_contact_sheet(dataset, out / SHEET_NAME)
     write_bytes_atomic(out / AUDIT_NAME, audit.model_dump_json(indent=1).encode())
+    synced()
     workspace.finish({Path(shard.file).name for shard in (*manifest.shards, *manifest.masks)},
                      _request(settings, listing, salt))  # fmt: skip
     write_bytes_atomic(out / MANIFEST_NAME, manifest.model_dump_json(indent=1).encode())
@@ -185,10 +194,12 @@ def _reopen(out: Path) -> tuple[PreparedDataset, Audit]:
 
 @dataclass(frozen=True)
 class _Survey:
-    """`rows` by name; `spooled`: the pixels that were kept; what could not be used."""
+    """`rows` by name; `spooled`: the pixels that were kept; `shards`: by their first name, spools that may become one;
+    what could not be used."""
 
     rows: dict[str, Surveyed]
     spooled: dict[str, Spooled]
+    shards: dict[str, SpooledShard]
     failures: list[Failure]
 
 
@@ -203,7 +214,7 @@ def _survey(
     stamps = {item.name: stamp_of(item.paths) for item in sources}
     rows = {row.name: row for row in workspace.rows("survey", Surveyed) if stamps.get(row.name) == row.stamp}
     left = [item for item in sources if item.name not in rows]
-    size = 1 if sources[0].kind == "volume" else _SURVEY_PICTURES
+    size = 1 if sources[0].kind == "volume" else _pictures_a_task(left, workers.count)
     spool = workspace.spool_folder() if _room_to_spool(left, stamps, workspace.out) else None
     tasks = [
         SurveyTask(left[i : i + size], options, spool / f"{i // size:06d}.raw" if spool else None)
@@ -211,18 +222,37 @@ def _survey(
     ]
     failures: list[Failure] = []
     spooled: dict[str, Spooled] = {}
+    shards: dict[str, SpooledShard] = {}
     done = len(rows)
     for _, answer in workers.run(survey_sources, tasks):
         good = [row for row in answer.rows if isinstance(row, Surveyed)]
         failures += [row for row in answer.rows if isinstance(row, Failure)]
         rows.update({row.name: row for row in good})
         spooled.update(answer.spooled)
+        if answer.shard is not None:
+            shards[answer.shard.names[0]] = answer.shard
         workspace.append("survey", good)
         done += len(answer.rows)
         if progress:
             progress(done, len(sources), "reading")
     place = {item.name: number for number, item in enumerate(sources)}
-    return _Survey(rows, spooled, sorted(failures, key=lambda failure: place[failure.name]))
+    return _Survey(rows, spooled, shards, sorted(failures, key=lambda failure: place[failure.name]))
+
+
+def _pictures_a_task(sources: Sequence[Source], workers: int) -> int:
+    """As many pictures as a shard holds, so that a spool may become one, where that still keeps every worker busy."""
+    if not sources:
+        return _SURVEY_PICTURES
+    try:
+        scan = read_source(sources[0])
+    except DataError:  # which the survey will name
+        return _SURVEY_PICTURES
+    size = _images_a_shard(scan.pixels.size) if isinstance(scan, Picture) else _SURVEY_PICTURES
+    return size if len(sources) >= _TASKS_A_WORKER * workers * size else _SURVEY_PICTURES
+
+
+def _images_a_shard(image_bytes: int) -> int:
+    return max(1, min(SHARD_IMAGES, SHARD_BYTES // image_bytes))
 
 
 def _room_to_spool(sources: Sequence[Source], stamps: dict[str, tuple[int, int]], out: Path) -> bool:
@@ -265,8 +295,7 @@ def _shard_jobs(
     plan: Plan, spooled: dict[str, Spooled], out: Path, work: Path, options: PrepareOptions
 ) -> list[ShardJob]:
     """Consecutive sources together, up to 32 MB or 512 images a shard; a volume stays whole."""
-    image_bytes = plan.channels * plan.resolution**2 * options.bits // 8
-    limit = max(1, min(SHARD_IMAGES, SHARD_BYTES // image_bytes))
+    limit = _images_a_shard(plan.channels * plan.resolution**2 * options.bits // 8)
     masks = any(item.source.mask is not None for item in plan.items)
     batches: list[list[int]] = [[]]
     held = 0
@@ -300,6 +329,28 @@ def _check_room(out: Path, jobs: Sequence[ShardJob]) -> None:
                         remedy="make room, choose another --out, or lower --resolution")  # fmt: skip
 
 
+def _start_syncing(folder: Path) -> Callable[[], None]:
+    """Send the shards to the disk while the audit is made; the call that is handed back waits until they are there."""
+
+    def sync() -> None:
+        for file in folder.iterdir():
+            fsync_file(file)
+        fsync_folder(folder)
+
+    pool = ThreadPoolExecutor(1)
+    done = pool.submit(sync)
+    pool.shutdown(wait=False)
+
+    def wait() -> None:
+        try:
+            done.result()
+        except OSError as problem:
+            remedy = "make room or correct the permissions, and run the same command again"
+            raise DataError(f"{folder}: cannot write ({problem.strerror or problem})", remedy=remedy) from None
+
+    return wait
+
+
 def _job_hash(job: ShardJob, hashes: dict[str, str]) -> str:
     items = [[hashes[i.source.name], i.slices, i.geometry.model_dump(), i.low, i.high, i.further] for i in job.items]
     return json_hash([items, job.resolution, job.channels, job.bits, job.plane, job.masks, job.canonical])
@@ -313,7 +364,12 @@ def _stands(old: ShardResult, job: ShardJob) -> bool:
 
 
 def _render(
-    jobs: Sequence[ShardJob], plan: Plan, workspace: Workspace, workers: Workers, progress: Progress | None
+    jobs: Sequence[ShardJob],
+    plan: Plan,
+    spools: dict[str, SpooledShard],
+    workspace: Workspace,
+    workers: Workers,
+    progress: Progress | None,
 ) -> list[ShardResult]:
     """The result of every job in order; a shard that an earlier call finished is hashed and kept."""
     hashes = {row.name: row.sha256 for row in plan.rows}
@@ -324,6 +380,9 @@ def _render(
         old = earlier.get(key)
         if old and old.file == job.target.name and _stands(old, job):
             done[number] = old
+        elif (spool := spools.get(job.items[0].source.name)) and (adopted := adopt_shard(job, spool)):
+            done[number] = adopted
+            workspace.append("shards", [_DoneShard(job=key, result=adopted)])
     left = [number for number in range(len(jobs)) if number not in done]
     total, written = sum(job.count for job in jobs), sum(result.count for result in done.values())
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,12 +20,8 @@ from stylescan.data.laterality import canonical_scan
 from stylescan.data.masks import read_mask
 from stylescan.data.planes import plane_slices
 from stylescan.data.sources import Source, read_source
-from stylescan.data.spool import Spooled
+from stylescan.data.spool import Spooled, SpooledShard, array_header, look_of
 from stylescan.errors import DataError
-from stylescan.files import fsync_folder
-
-DARK, DARK_SHARE = 0.02, 0.01  # dark: less than 1 % of the pixels reach 2 % of the range
-EMPTY = 0.004  # and one whose values span less than this (one step of 8 bits) is empty
 
 
 @dataclass(frozen=True)
@@ -91,15 +86,35 @@ def masks_name(target: Path) -> Path:
     return target.with_name(target.name.replace("images-", "masks-"))
 
 
+def adopt_shard(job: ShardJob, spool: SpooledShard) -> ShardResult | None:
+    """Take the survey's spool for the shard of `job`, by a rename; None where anything is left to be done to its pictures."""
+    untouched = all(
+        item.geometry.keeps_pixels
+        and (item.geometry.source_height, item.geometry.source_width) == (job.resolution, job.resolution)
+        and (item.low, item.high) == (0.0, 255.0)
+        for item in job.items
+    )
+    same = tuple(item.source.name for item in job.items) == spool.names
+    if not (untouched and same) or job.bits != 8 or job.masks or spool.shape[0] != job.channels:
+        return None
+    os.replace(spool.file, job.target)
+    return ShardResult(
+        file=job.target.name, count=job.count, sha256=spool.sha256, pixel_hashes=spool.pixel_hashes, looks=spool.looks
+    )
+
+
 def write_shard(job: ShardJob) -> ShardResult:
-    """Render and write one shard; under its final name it is always whole. Raises DataError naming a bad source."""
+    """Render and write one shard; under its final name it is always whole. Raises DataError naming a bad source.
+
+    The disk may still hold it back: who says that it is finished must sync it first (files.fsync_file).
+    """
     hashes, looks = [], []
 
     def images() -> Iterator[NDArray[Any]]:
         for item in job.items:
             for image in _render(item, job):
                 hashes.append(hashlib.sha256(image.data).hexdigest())
-                looks.append(_look(image, job.bits))
+                looks.append(look_of(image, job.bits))
                 yield image
 
     digest = _write_array(job, job.target, job.channels, np.dtype("<u2" if job.bits == 16 else "u1"), images())
@@ -119,27 +134,17 @@ def _write_array(
     digest = hashlib.sha256()
     try:
         with job.temporary.open("wb") as stream:
-            header = _header((job.count, channels, job.resolution, job.resolution), dtype)
+            header = array_header((job.count, channels, job.resolution, job.resolution), dtype)
             stream.write(header)
             digest.update(header)
             for image in images:
                 stream.write(image.data)
                 digest.update(image.data)
-            stream.flush()
-            os.fsync(stream.fileno())
         os.replace(job.temporary, target)
     except BaseException:
         job.temporary.unlink(missing_ok=True)
         raise
-    fsync_folder(target.parent)
     return digest.hexdigest()
-
-
-def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
-    stream = io.BytesIO()
-    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(stream, described)
-    return stream.getvalue()
 
 
 def _render(item: RenderItem, job: ShardJob) -> list[NDArray[Any]]:
@@ -190,12 +195,3 @@ def _square(image: NDArray[Any], item: RenderItem, bits: int) -> NDArray[Any]:
     else:
         fractions = to_fraction(image, item.low, item.high)
     return from_fraction(apply(fractions, item.geometry), bits)
-
-
-def _look(image: NDArray[Any], bits: int) -> str:
-    largest = 2**bits - 1
-    span = (float(image.max()) - float(image.min())) / largest
-    if span < EMPTY:
-        return "empty"
-    bright = np.count_nonzero(image >= int(np.ceil(DARK * largest))) / image.size
-    return "dark" if bright < DARK_SHARE else "ok"

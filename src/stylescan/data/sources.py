@@ -69,7 +69,6 @@ def read_hashed(source: Source) -> tuple[Picture | Volume, str]:
     """
     form = FORMATS[source.format]
     if source.entry is None and form.decode is not None:
-        _check_files(source)
         data = read_bytes(source.paths[0])
         return form.decode(data, source.paths[0]), hashlib.sha256(data).hexdigest()
     scan = read_source(source)

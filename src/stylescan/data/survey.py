@@ -27,7 +27,7 @@ from stylescan.data.masks import read_mask
 from stylescan.data.options import PrepareOptions
 from stylescan.data.planes import DEFAULT_PLANE, plane_slices, plane_spacing
 from stylescan.data.sources import Source, read_hashed, read_source
-from stylescan.data.spool import Spooled, SpoolWriter
+from stylescan.data.spool import Spooled, SpooledShard, SpoolWriter
 from stylescan.data.windows import parse_window, window_range
 from stylescan.errors import DataError
 
@@ -92,24 +92,26 @@ class SurveyTask:
 
 @dataclass(frozen=True)
 class SurveyAnswer:
-    """One row for each source, in order; a bad file is a Failure. `spooled`: by name, where its pixels lie."""
+    """One row for each source, in order; a bad file is a Failure. `spooled`: by name, where its pixels lie; `shard`: the
+    same as a whole, where it may become one."""
 
     rows: list[Surveyed | Failure]
     spooled: dict[str, Spooled]
+    shard: SpooledShard | None = None
 
 
 def survey_sources(task: SurveyTask) -> SurveyAnswer:
     """Look at every source of the task; a bad file is never an exception."""
     spooled: dict[str, Spooled] = {}
     with ExitStack() as stack:
-        spool = stack.enter_context(SpoolWriter(task.spool)) if task.spool else None
+        spool = stack.enter_context(SpoolWriter(task.spool, len(task.sources))) if task.spool else None
         rows = []
         for source in task.sources:
             row, pixels = _survey_one(source, task.options)
             rows.append(row)
             if spool and pixels is not None:
-                spooled[source.name] = spool.add(pixels)
-    return SurveyAnswer(rows, spooled)
+                spooled[source.name] = spool.add(source.name, pixels)
+    return SurveyAnswer(rows, spooled, spool.shard() if spool else None)
 
 
 def _survey_one(source: Source, options: PrepareOptions) -> tuple[Surveyed | Failure, NDArray[Any] | None]:
@@ -208,7 +210,11 @@ def _thumb(fractions: NDArray[np.float32]) -> str:
 
 def _thumb_of_bytes(grey: NDArray[np.uint8]) -> str:
     """`_thumb` of 8-bit values [H, W], without floats in between: the same to a grey value."""
-    small = Image.fromarray(grey).resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX)
+    picture = Image.fromarray(grey)
+    if picture.width % THUMB_SIDE == picture.height % THUMB_SIDE == 0:  # whole blocks have a faster way
+        small = picture.reduce((picture.width // THUMB_SIDE, picture.height // THUMB_SIDE))
+    else:
+        small = picture.resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX)
     return small.tobytes().hex()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 import threading
 import warnings
 from collections.abc import Sequence
@@ -29,12 +31,17 @@ def read_picture(paths: Sequence[Path]) -> Picture:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole file. Raises DataError where it cannot be read, or is larger than any picture can be."""
+    """The whole file. Raises DataError where it cannot be read, is no plain file, or larger than any picture can be."""
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"{path}: {size} bytes, more than a picture can have", remedy=REPLACE)
-        return path.read_bytes()
+        # Not waiting: a pipe would never answer. One descriptor and no second look: the file cannot change in between.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb", buffering=0) as stream:
+            state = os.fstat(descriptor)
+            if not stat.S_ISREG(state.st_mode):
+                raise DataError(f"{path}: not a regular file", remedy="leave it out, or replace it by a file")
+            if state.st_size > MAX_BYTES:
+                raise DataError(f"{path}: {state.st_size} bytes, more than a picture can have", remedy=REPLACE)
+            return stream.readall()
     except OSError as problem:
         raise unreadable(path, problem) from None
 

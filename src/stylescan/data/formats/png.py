@@ -64,4 +64,4 @@ def decode_plain(data: bytes, header: PngHeader) -> NDArray[Any]:
     decode = io.decode_image_png_u16 if header.bits == 16 else io.decode_image_png_u8
     mode = "rgb" if header.colour_type == 2 else "mono"
     pixels: NDArray[Any] = np.asarray(decode(data, (header.height, header.width), mode))
-    return np.moveaxis(pixels, -1, 0)
+    return pixels.transpose(2, 0, 1)
