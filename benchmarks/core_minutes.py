@@ -25,7 +25,7 @@ def one_thread() -> None:
     """Settle this process on one thread and the allocator that training uses."""
     import torch
 
-    from stylescan.runtime import tune_allocator
+    from stylescan.allocator import tune_allocator
 
     torch.set_num_threads(1)
     tune_allocator()

@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "errors": set(),
     "files": {"errors"},
     "randomness": set(),
+    "allocator": set(),
     "runtime": BASE,
     "ops": BASE,
     "data": BASE,

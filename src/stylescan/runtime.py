@@ -6,7 +6,6 @@ leaves a parameter unused, so gradients travel in one flat all-reduce a phase.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import platform
@@ -20,23 +19,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 from stylescan.errors import ConfigError
-
-_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # glibc, malloc.h
-
-
-def tune_allocator() -> bool:
-    """Let glibc keep freed blocks: otherwise every large tensor costs page faults at every step (1.2-1.35x).
-
-    Must run before torch allocates. Returns whether it took effect; a no-op off glibc.
-    """
-    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    limit = 1 << 30
-    return bool(mallopt(_M_MMAP_THRESHOLD, limit) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def pick_device(name: str = "auto") -> torch.device:

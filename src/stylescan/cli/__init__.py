@@ -139,7 +139,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 def main() -> None:
     """Entry point of the `stylescan` command."""
-    from stylescan.runtime import tune_allocator
+    from stylescan.allocator import tune_allocator
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
