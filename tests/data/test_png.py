@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stylescan.data.formats.pictures import decode_picture
+from stylescan.data.formats.pictures import decode_picture, read_bytes
 from stylescan.data.formats.png import read_chunks
 from stylescan.errors import DataError
 
@@ -142,3 +144,10 @@ def test_jpeg_is_turned_as_its_exif_says(orientation: int) -> None:
     Image.fromarray(array).save(plain, "JPEG")
     expected = turn(decode_picture(plain.getvalue(), "x.jpg").pixels[0])
     assert np.array_equal(decode_picture(stream.getvalue(), "x.jpg").pixels[0], expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match="pipe.png: not a regular file"):
+        read_bytes(tmp_path / "pipe.png")

@@ -13,10 +13,12 @@ import pytest
 from PIL import Image
 
 from stylescan.data import render
+from stylescan.data.duplicates import Copies
 from stylescan.data.layouts.found import Listing
 from stylescan.data.options import PrepareOptions
 from stylescan.data.prepare import prepare
 from stylescan.data.prepared import PreparedDataset
+from stylescan.data.spool import SpooledShard
 from stylescan.errors import ConfigError, DataError
 
 SUBJECTS, SLICES = 24, 4
@@ -52,7 +54,7 @@ def write_flat(root: Path, *, sides: bool = False, classes: bool = False) -> Pat
         label = ("ill", "well")[subject % 2]
         for number in range(SLICES):
             side = ("left", "right")[subject % 3 == 0]
-            name = f"p{subject:02d}_{number + 2 * (classes and label == 'ill')}{'_' + side if sides else ''}.png"
+            name = f"p{subject:02d}_{number + 3 * (classes and label == 'ill')}{'_' + side if sides else ''}.png"
             place = root / label if classes else root
             place.mkdir(exist_ok=True)
             Image.fromarray(picture(100 * subject + number)).save(place / name)
@@ -124,7 +126,7 @@ def test_folds_hold_out_everybody_once(tmp_path: Path) -> None:
 
 
 def test_depth_matching_leaves_as_many_of_each_class_at_each_depth(tmp_path: Path) -> None:
-    # The ill are cut two slices deeper: depths 0 and 1 hold the well alone, 4 and 5 the ill.
+    # The ill are cut three slices deeper: depths 0 to 2 hold the well alone, 4 to 6 the ill.
     raw = write_flat(tmp_path / "raw", classes=True)
     free, audit = prepare(raw, tmp_path / "free", options(pattern=NAMES))
     assert audit.depth_shortcut is not None
@@ -133,7 +135,7 @@ def test_depth_matching_leaves_as_many_of_each_class_at_each_depth(tmp_path: Pat
     assert audit.depth_shortcut is not None
     assert not audit.depth_shortcut.notable
     counts = Counter((image.split, image.slice, image.label) for image in matched.manifest.images)
-    assert {depth for _, depth, _ in counts} == {2, 3}
+    assert {depth for _, depth, _ in counts} == {3}
     assert all(counts[split, depth, 0] == counts[split, depth, 1] for split, depth, _ in counts)
     assert len(matched) < len(free)
     assert any("depth matched" in note for note in audit.findings.notes)
@@ -251,3 +253,52 @@ def test_listing_follows_no_linked_folders_and_names_folders_it_may_not_read(tmp
     (raw / "linked.png").symlink_to(outside)
     with pytest.raises(DataError, match="a link that leads out"):
         _ = Listing(raw).files
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards, and tasks of the survey, of 16 pictures: what happens to large sets happens to small ones."""
+    monkeypatch.setattr("stylescan.data.prepare.SHARD_IMAGES", 16)
+    monkeypatch.setattr("stylescan.data.prepare._TASKS_A_WORKER", 1)
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("case", ["plain", "sixteen bits", "masks", "another size", "mixed sizes", "a file left out"])
+def test_a_spool_becomes_the_shard_only_where_nothing_is_left_to_do(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = write_oasis(tmp_path / "raw") if case == "masks" else write_flat(tmp_path / "raw")
+    values: dict[str, Any] = {} if case == "masks" else {"pattern": NAMES}
+    if case == "sixteen bits":
+        values["bits"] = 16
+    elif case == "another size":
+        values["resolution"] = 32
+    elif case == "mixed sizes":
+        Image.fromarray(picture(1, side=24)).save(raw / "p00_1.png")
+    elif case == "a file left out":
+        (raw / "p03_1.png").write_bytes(b"")
+        values["skip_corrupt"] = True
+    adopted = []
+
+    def counted(job: render.ShardJob, spool: SpooledShard) -> render.ShardResult | None:
+        result = render.adopt_shard(job, spool)
+        adopted.append(result is not None)
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stylescan.data.prepare.adopt_shard", counted)
+        one, first = prepare(raw, tmp_path / "one", options(**values))
+    with monkeypatch.context() as patch:
+        patch.setattr("stylescan.data.prepare.adopt_shard", lambda job, spool: None)
+        two, second = prepare(raw, tmp_path / "two", options(**values))
+    one.verify()
+    assert [shard.sha256 for shard in one.manifest.shards] == [shard.sha256 for shard in two.manifest.shards]
+    assert (one.content_hash, first.dark, first.empty) == (two.content_hash, second.dark, second.empty)
+    assert np.array_equal(one.read(np.arange(len(one))), two.read(np.arange(len(two))))
+    expected = {"plain": 6, "mixed sizes": 5}.get(case)
+    assert sum(adopted) == expected if expected else not any(adopted[1:])
+
+
+def test_copies_are_counted_anew_where_images_are_left_out() -> None:
+    copies = Copies(equal=[[0, 2, 5], [1, 3]], near=[(0, 4), (3, 5), (4, 5)])
+    assert copies.among([0, 4, 5]) == Copies(equal=[[0, 2]], near=[(0, 1), (1, 2)])
