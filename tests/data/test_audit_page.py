@@ -69,8 +69,14 @@ def test_brightness_that_tells_the_class_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("accuracy", "majority", "subjects", "notable"),
-    [(0.56, 0.5, 10_000, True), (0.54, 0.5, 10_000, False), (0.65, 0.5, 20, False), (0.75, 0.5, 20, True), (0.56, 0.5, 0, True)],
-)  # fmt: skip
+    [
+        (0.56, 0.5, 10_000, True),
+        (0.54, 0.5, 10_000, False),
+        (0.65, 0.5, 20, False),
+        (0.75, 0.5, 20, True),
+        (0.56, 0.5, 0, True),
+    ],
+)
 def test_few_subjects_prove_less(accuracy: float, majority: float, subjects: int, notable: bool) -> None:
     assert Shortcut(accuracy=accuracy, majority=majority, images=100, subjects=subjects).notable is notable
 

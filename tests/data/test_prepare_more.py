@@ -128,6 +128,8 @@ def test_folds_hold_out_everybody_once(tmp_path: Path) -> None:
 def test_depth_matching_leaves_as_many_of_each_class_at_each_depth(tmp_path: Path) -> None:
     # The ill are cut three slices deeper: depths 0 to 2 hold the well alone, 4 to 6 the ill.
     raw = write_flat(tmp_path / "raw", classes=True)
+    for subject in (3, 5, 7):  # four of the well have one picture in common
+        shutil.copy(raw / "well" / "p01_3.png", raw / "well" / f"p{subject:02d}_3.png")
     free, audit = prepare(raw, tmp_path / "free", options(pattern=NAMES))
     assert audit.depth_shortcut is not None
     assert audit.depth_shortcut.notable
@@ -139,6 +141,9 @@ def test_depth_matching_leaves_as_many_of_each_class_at_each_depth(tmp_path: Pat
     assert all(counts[split, depth, 0] == counts[split, depth, 1] for split, depth, _ in counts)
     assert len(matched) < len(free)
     assert any("depth matched" in note for note in audit.findings.notes)
+    (copies,) = audit.findings.byte_duplicates  # under the names that they have now
+    assert len(copies) > 1
+    assert all(name.startswith("well/") and name.endswith("_3.png") for name in copies)
     # What was kept are the pictures themselves.
     names = {image.source: k for k, image in enumerate(free.manifest.images)}
     places = [names[image.source] for image in matched.manifest.images]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from stylescan.cli.console import bar, note, say
+
+if TYPE_CHECKING:
+    from stylescan.data.prepared import PreparedDataset
 
 Flag = Parameter(negative="")
 
@@ -144,7 +149,7 @@ def prepare(
     run_prepare(source, out, options)
     say()
     say(f"prepared dataset: {out}")
-    say(f"look at it:       {out / 'contact_sheet.png'}")
+    say(f"look at it:       {out / 'data_audit.html'}")
     say(f"next:             stylescan train --data {out} --out RUN --minutes 20")
 
 
@@ -175,8 +180,18 @@ def run_prepare(source: Path, out: Path, options: Any) -> Any:
     from stylescan.data.prepare import prepare as prepare_data
 
     note(f"preparing {source}")
+    # Torch takes a second or more to import: it does so beside the workers.
+    loading = threading.Thread(target=importlib.import_module, args=("stylescan.advice",), daemon=True)
+    loading.start()
+
+    def advise(dataset: PreparedDataset) -> list[str]:
+        from stylescan.advice import training_advice
+        from stylescan.runtime import pick_device
+
+        return training_advice(dataset, pick_device("auto"))
+
     with bar() as report:
-        dataset, audit = prepare_data(source, out, options, progress=report)
+        dataset, audit = prepare_data(source, out, options, progress=report, advise=advise)
     for line in audit_lines(audit):
         say(line)
     return dataset

@@ -119,6 +119,7 @@ def make_findings(plan: Plan, seen: str, failures: Sequence[Failure], names: Pub
     public = [names.source(item.source.name) for item in plan.items]
     copies = plan.copies
     across = sum(plan.subjects[a] != plan.subjects[b] for a, b in copies.near)
+    apart = sum(plan.splits[a] != plan.splits[b] for a, b in copies.near)
     notes, warnings = list(plan.notes), list(plan.warnings)
     if not names.kept and (copies.equal or copies.near):
         notes.append("file names are hashed: --keep-ids shows which they are")
@@ -135,10 +136,16 @@ def make_findings(plan: Plan, seen: str, failures: Sequence[Failure], names: Pub
         near_duplicates=[(public[a], public[b]) for a, b in copies.near[:SHOWN]],
         near_duplicate_pairs=len(copies.near),
         near_duplicates_across_subjects=across,
+        near_duplicates_across_splits=apart,
         skipped=[f"{names.source(f.name)}: {f.reason.split(': ', 1)[-1]}" for f in failures],
         notes=notes,
         warnings=warnings,
     )
+
+
+def image_modes(plan: Plan) -> list[str]:
+    """The kind of each image's source ('L', 'RGB', 'volume', ...), in the order of the shards."""
+    return [row.mode for item, row in zip(plan.items, plan.rows, strict=True) for _ in item.slices]
 
 
 def _personal(column: str) -> bool:

@@ -17,9 +17,12 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stylescan.data.audit.contact_sheet import SHEET_NAME, write_contact_sheet
-from stylescan.data.audit.summary import AUDIT_NAME, Audit, make_audit
+from stylescan.data.audit.inspection import inspect_pixels
+from stylescan.data.audit.page import PAGE_NAME, write_audit_page
+from stylescan.data.audit.record import AUDIT_NAME, Audit, Findings
+from stylescan.data.audit.summary import make_audit
 from stylescan.data.classes import choose_classes
-from stylescan.data.describe import PublicNames, make_findings, make_manifest
+from stylescan.data.describe import PublicNames, image_modes, make_findings, make_manifest
 from stylescan.data.duplicates import load_libraries
 from stylescan.data.formats.scans import Picture
 from stylescan.data.identity import fingerprint, kept_salt, load_salt
@@ -37,7 +40,7 @@ from stylescan.data.spool import LIKELY_GROWTH, Spooled, SpooledShard
 from stylescan.data.survey import Failure, Surveyed, SurveyTask, group_range, stamp_of, survey_sources
 from stylescan.data.windows import parse_window
 from stylescan.data.workspace import Workspace, check_places, finished_request, hold_destination
-from stylescan.errors import ConfigError, DataError
+from stylescan.errors import ConfigError, DataError, StylescanError
 from stylescan.files import file_sha256, fsync_file, fsync_folder, read_json, write_bytes_atomic
 
 __all__ = ["PrepareOptions", "prepare"]
@@ -130,9 +133,9 @@ def _prepare(
     names = PublicNames(plan, salt, options.keep_ids)
     manifest = make_manifest(plan, results, settings, options, names)
     dataset = PreparedDataset.assemble(out, manifest)
-    findings = make_findings(plan, seen, survey.failures, names)
-    audit = make_audit(manifest, [look for result in results for look in result.looks], findings)
+    audit = _audit(dataset, plan, results, make_findings(plan, seen, survey.failures, names), progress, advise)
     write_contact_sheet(dataset, out / SHEET_NAME)
+    write_audit_page(dataset, audit, out / PAGE_NAME)
     write_bytes_atomic(out / AUDIT_NAME, audit.model_dump_json(indent=1).encode())
     synced()
     workspace.finish({Path(shard.file).name for shard in (*manifest.shards, *manifest.masks)},
@@ -140,6 +143,26 @@ def _prepare(
     write_bytes_atomic(out / MANIFEST_NAME, manifest.model_dump_json(indent=1).encode())
     workspace.remove()
     return dataset, audit
+
+
+def _audit(
+    dataset: PreparedDataset, plan: Plan, results: Sequence[ShardResult], findings: Findings, progress: Progress | None,
+    advise: Advise | None,
+) -> Audit:  # fmt: skip
+    """Look at the finished pixels, and ask what to train on them."""
+    if progress:
+        progress(0, 2, "audit")
+    looks = [look for result in results for look in result.looks]
+    inspection = inspect_pixels(dataset, looks, anatomy=dataset.manifest.anatomy)
+    if progress:
+        progress(1, 2, "audit")
+    try:
+        advice = advise(dataset) if advise else []
+    except StylescanError as problem:  # a set that no preset fits is a set all the same
+        advice = [f"no preset fits these data: {problem.message}"]
+    if progress:
+        progress(2, 2, "audit")
+    return make_audit(dataset.manifest, looks, findings, inspection, modes=image_modes(plan), advice=advice)
 
 
 def _declared(options: PrepareOptions, found: Found, layout: str) -> PrepareOptions:

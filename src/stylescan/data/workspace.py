@@ -18,7 +18,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from stylescan.data.audit.contact_sheet import SHEET_NAME
-from stylescan.data.audit.summary import AUDIT_NAME
+from stylescan.data.audit.page import PAGE_NAME
+from stylescan.data.audit.record import AUDIT_NAME
 from stylescan.data.identity import SALT_NAME
 from stylescan.data.prepared import MANIFEST_NAME, SHARD_FOLDER, WORK_FOLDER
 from stylescan.data.spool import FOLDER as SPOOL_FOLDER
@@ -106,7 +107,7 @@ class Workspace:
         """Remove a finished set that is being replaced: the manifest first, so that nothing half stands as whole."""
         if (self.out / MANIFEST_NAME).exists():
             (self.out / MANIFEST_NAME).unlink()
-            for name in (AUDIT_NAME, SHEET_NAME, REQUEST_NAME):
+            for name in (AUDIT_NAME, PAGE_NAME, SHEET_NAME, REQUEST_NAME):
                 (self.out / name).unlink(missing_ok=True)
             shutil.rmtree(self.out / SHARD_FOLDER, ignore_errors=True)
         (self.out / SHARD_FOLDER).mkdir(exist_ok=True)

@@ -31,14 +31,17 @@ class Box:
 
 def find_writing(image: NDArray[np.uint8]) -> list[Box]:
     """Boxes of what looks like words in `image` (uint8 [R, R])."""
-    from scipy.ndimage import binary_dilation, find_objects, label
+    from scipy.ndimage import find_objects, label
 
     strokes = _strokes(image)
     if int(strokes.sum()) < _LEAST_PIXELS:
         return []
     side = image.shape[1]
     reach = max(2, side // 64)
-    joined = binary_dilation(strokes, np.ones((1, 2 * reach + 1), bool))
+    joined = strokes.copy()  # letters that stand close become one part
+    for k in range(1, reach + 1):
+        joined[:, k:] |= strokes[:, :-k]
+        joined[:, :-k] |= strokes[:, k:]
     parts, _ = label(joined, np.ones((3, 3)))
     found = []
     for rows, columns in find_objects(parts):
@@ -62,7 +65,10 @@ def _strokes(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     fall = [np.full(image.shape, 255, np.int16) for _ in range(4)]
     for k in range(1, reach + 1):
         n = len(image)
-        near = (slice(reach, reach + n), slice(reach - k, reach - k + n)), (slice(reach, reach + n), slice(reach + k, reach + k + n))
+        near = (
+            (slice(reach, reach + n), slice(reach - k, reach - k + n)),
+            (slice(reach, reach + n), slice(reach + k, reach + k + n)),
+        )
         over = (near[0][1], near[0][0]), (near[1][1], near[1][0])
         for place, where in enumerate((*near, *over)):
             np.minimum(fall[place], padded[where], out=fall[place])

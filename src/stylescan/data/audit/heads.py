@@ -17,12 +17,12 @@ HEAD_SCORE = 0.6  # share of rays above which an image looks like a head with it
 _SIDE, _RAYS, _SEEN = 128, 48, 0.4
 _RIM, _GAP, _INNER = 0.16, 0.32, 0.55  # where on a ray (from the outside, as a share) rim, gap and inside may lie
 _DEPTH = 0.6  # the gap is darker than this share of the lesser of rim and inside
-_LEAST_STEP, _LEAST_RADIUS, _LEAST_AREA = 10.0, 16, 0.04
+_LEAST_STEP, _LEAST_RADIUS, _LEAST_AREA = 10.0, 16, 0.02
 
 
 def skull_score(image: NDArray[np.uint8]) -> float:
     """The share of rays, in [0, 1], on which `image` (uint8 [R, R]) shows rim, gap and inside; 0 where no outline is."""
-    from scipy.ndimage import label
+    from scipy.ndimage import find_objects, label
 
     how = Image.Resampling.BOX if len(image) > _SIDE else Image.Resampling.BILINEAR
     small = Image.fromarray(image).resize((_SIDE, _SIDE), how)
@@ -30,7 +30,9 @@ def skull_score(image: NDArray[np.uint8]) -> float:
     parts, count = label(values > 0.5 * _otsu(values))
     if count == 0:
         return 0.0
-    body = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    # The widest part, not the fullest: a closed dark gap parts the scalp from the brain.
+    extents = [(box[0].stop - box[0].start) * (box[1].stop - box[1].start) for box in find_objects(parts)]
+    body = parts == 1 + int(np.argmax(extents))
     if body.mean() < _LEAST_AREA:
         return 0.0
     rays, length = _rays(values, body)

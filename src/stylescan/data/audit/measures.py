@@ -64,7 +64,7 @@ def _measure(images: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
         (cells.mean(axis=(1, 2)) / 255).astype(np.float32),
         ((cells.sum(axis=(1, 2)) - inner) / ring / 255).astype(np.float32),
         (sample >= SATURATED).mean(axis=1, dtype=np.float32),
-        _roughness(images[:, :: max(1, side // 32)]),
+        _roughness(images[:, :: max(1, side // 16)]),
         (counts / sample.shape[1]).astype(np.float32),
     )
 

@@ -22,6 +22,7 @@ SPREADS = 5.0  # beyond the median, in standard deviations as the median and the
 UNLIKE = 0.1  # and never below: a set of near-equal images has no outliers
 MENDED = 0.5  # turned or inverted, an image must come to half of its distance
 _REFERENCES, _EACH, _BLOCK = 2000, 16, 512
+_ALONE = "no other subject's image looks like it"
 _BLANK = 2.0  # standard deviation of a thumbnail in grey values
 _ROUGH, _SATURATED, _PLAIN = 0.75, 0.05, 0.9
 
@@ -47,14 +48,18 @@ TURNS: dict[str, Callable[[Floats], Floats]] = {
 }
 
 
-def find_odd(measures: Measures, subjects: Sequence[str] | NDArray[np.str_]) -> tuple[list[OddImage], int]:
-    """The LISTED oddest images, oddest first, each with the reason in words; and how many odd ones there are."""
+def find_odd(
+    measures: Measures, subjects: Sequence[str] | NDArray[np.str_], listed: int = LISTED
+) -> tuple[list[OddImage], int]:
+    """The `listed` oddest images, oddest first, each with the reason in words; and how many odd ones there are."""
     codes = np.unique(np.asarray(subjects), return_inverse=True)[1]
     thumbs = measures.thumbs.astype(np.float32)
     kept = np.flatnonzero(thumbs.std(axis=1) >= _BLANK)  # dark and empty images are counted elsewhere
-    found = {**_by_likeness(thumbs, kept, codes), **_by_surface(measures, kept)}
+    alike = _by_likeness(thumbs, kept, codes)
+    turned = {index: odd for index, odd in alike.items() if odd.reason != _ALONE}  # says more than its surface does
+    found = {**alike, **_by_surface(measures, kept), **turned}
     ordered = sorted(found.values(), key=lambda odd: (-odd.unlike, odd.index))
-    return ordered[:LISTED], len(ordered)
+    return ordered[:listed], len(ordered)
 
 
 def _by_likeness(thumbs: Floats, kept: NDArray[np.intp], codes: NDArray[np.intp]) -> dict[int, OddImage]:
@@ -75,7 +80,7 @@ def _by_likeness(thumbs: Floats, kept: NDArray[np.intp], codes: NDArray[np.intp]
         if best < MENDED * here and best < middle + deviation:
             odd[index] = OddImage(index=index, unlike=round(here, 4), reason=f"looks like the others when {name}")
         elif here > max(middle + SPREADS * deviation, UNLIKE):
-            odd[index] = OddImage(index=index, unlike=round(here, 4), reason="no other subject's image looks like it")
+            odd[index] = OddImage(index=index, unlike=round(here, 4), reason=_ALONE)
     return odd
 
 

@@ -52,9 +52,7 @@ def look_at_sides(manifest: Manifest, measures: Measures | None = None) -> Sides
                  contradiction=manifest.symmetry == "left-right")  # fmt: skip
 
 
-def _stored(
-    images: Sequence[ImageRecord], measures: Measures | None
-) -> tuple[Stored, float | None, float | None]:
+def _stored(images: Sequence[ImageRecord], measures: Measures | None) -> tuple[Stored, float | None, float | None]:
     of = {side: [k for k, image in enumerate(images) if image.side == side] for side in ("left", "right")}
     if measures is None or min(len(places) for places in of.values()) < _LEAST:
         return "unclear", None, None
