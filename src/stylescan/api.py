@@ -159,7 +159,7 @@ def prepare_scans(
         raise ConfigError(
             f"{name}: {first['msg'].removeprefix('Value error, ')}", remedy="See help(stylescan.prepare_scans)."
         ) from None
-    dataset, audit = prepare(Path(source), Path(out), options, progress=progress)
+    dataset, audit = prepare(Path(source), Path(out), options, progress=progress, notice=notice)
     for line in audit_lines(audit):
         notice(line)
     return dataset

@@ -46,7 +46,7 @@ def test_formats_sizes_and_kinds_that_tell_the_class_are_found(tmp_path: Path) -
     plain = dataset.manifest.images
     assert find_shortcuts(plain) == {}  # all alike: nothing to try
     names: list[object] = [f"img-{k}.{'jpeg' if k % 2 else 'png'}" for k in range(60)]
-    small = plain[0].geometry.model_copy(update={"source_height": 30, "pad_top": 1, "pad_bottom": 1})
+    small = plain[0].geometry.model_copy(update={"source_width": 30, "pad_left": 1, "pad_right": 1})
     sizes: list[object] = [small if k % 2 else plain[0].geometry for k in range(60)]
     found = find_shortcuts(with_records(dataset, source=names, geometry=sizes), modes=["L", "RGB"] * 30)  # type: ignore[arg-type]
     assert set(found) == {"file format", "size", "kind of image"}

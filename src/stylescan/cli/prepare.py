@@ -191,7 +191,7 @@ def run_prepare(source: Path, out: Path, options: Any) -> Any:
         return training_advice(dataset, pick_device("auto"))
 
     with bar() as report:
-        dataset, audit = prepare_data(source, out, options, progress=report, advise=advise)
+        dataset, audit = prepare_data(source, out, options, progress=report, advise=advise, notice=note)
     for line in audit_lines(audit):
         say(line)
     return dataset

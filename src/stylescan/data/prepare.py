@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stylescan.data.audit.contact_sheet import SHEET_NAME, write_contact_sheet
-from stylescan.data.audit.inspection import inspect_pixels
+from stylescan.data.audit.inspection import inspect_pixels, spread_sample
 from stylescan.data.audit.page import PAGE_NAME, write_audit_page
 from stylescan.data.audit.record import AUDIT_NAME, Audit, Findings
 from stylescan.data.audit.summary import make_audit
@@ -48,6 +49,7 @@ __all__ = ["PrepareOptions", "prepare"]
 PREPARE_VERSION = 1  # raised when the same scans and options would give other pixels or another order
 SHARD_BYTES, SHARD_IMAGES = 2**25, 512
 _SURVEY_PICTURES, _TASKS_A_WORKER = 16, 4
+_CLOSELY = 300  # pictures in which writing is looked for at full size
 Progress = Callable[[int, int, str], None]
 Advise = Callable[[PreparedDataset], list[str]]
 
@@ -67,10 +69,12 @@ def prepare(
     *,
     progress: Progress | None = None,
     advise: Advise | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> tuple[PreparedDataset, Audit]:
     """Prepare the scans in `source` (a folder, or one file that makes up or lists many) into the folder `out`.
 
     advise : gives sentences on what to train on the finished dataset, kept in the audit (`advice.training_advice`).
+    notice : called with a line for each file that is left out, by its own name, which the audit may not keep.
 
     Returns the dataset and its audit; see audit.audit_lines. An equal, finished dataset is returned as it is. Raises
     DataError or ConfigError, with a remedy, before anything that stands in `out` is touched.
@@ -97,7 +101,7 @@ def prepare(
             # Asked again: another process may have finished while this one looked.
             current = _up_to_date(out, settings, listing, options)
             if current is None:
-                return _prepare(source, out, options, found, settings, listing, seen, progress, advise)
+                return _prepare(source, out, options, found, settings, listing, seen, progress, advise, notice)
             shutil.rmtree(out / WORK_FOLDER, ignore_errors=True)  # left by a crash after the manifest was written
     return current
 
@@ -112,6 +116,7 @@ def _prepare(
     seen: str,
     progress: Progress | None,
     advise: Advise | None,
+    notice: Callable[[str], None] | None,
 ) -> tuple[PreparedDataset, Audit]:
     request = json_hash([settings, options.salt, str(source.resolve())])
     workspace = Workspace(out, request, overwrite=options.overwrite)
@@ -122,6 +127,9 @@ def _prepare(
         survey = _survey(found.sources, options, workspace, workers, progress)
         loading.join()
         _check_failures(survey.failures, len(found.sources), options)
+        if notice:
+            for failure in survey.failures:
+                notice(f"left out: {failure.reason}")
         found = replace(found, sources=[item for item in found.sources if item.name in survey.rows])
         rows = [survey.rows[item.name] for item in found.sources]
         plan = make_plan(found, rows, options, _range_reader(options, workers))
@@ -153,7 +161,7 @@ def _audit(
     if progress:
         progress(0, 2, "audit")
     looks = [look for result in results for look in result.looks]
-    inspection = inspect_pixels(dataset, looks, anatomy=dataset.manifest.anatomy)
+    inspection = inspect_pixels(dataset, looks, anatomy=dataset.manifest.anatomy, writing=_writing(plan))
     if progress:
         progress(1, 2, "audit")
     try:
@@ -163,6 +171,13 @@ def _audit(
     if progress:
         progress(2, 2, "audit")
     return make_audit(dataset.manifest, looks, findings, inspection, modes=image_modes(plan), advice=advice)
+
+
+def _writing(plan: Plan) -> dict[int, bool] | None:
+    """Whether a picture seems to show words, by its place among the images; None for volumes, where nobody looked."""
+    if plan.items[0].source.kind == "volume":
+        return None
+    return {k: row.writing for k, row in enumerate(plan.rows) if row.writing is not None}
 
 
 def _declared(options: PrepareOptions, found: Found, layout: str) -> PrepareOptions:
@@ -239,8 +254,9 @@ def _survey(
     left = [item for item in sources if item.name not in rows]
     size = 1 if sources[0].kind == "volume" else _pictures_a_task(left, workers.count)
     spool = workspace.spool_folder() if _room_to_spool(left, stamps, workspace.out) else None
+    closely = _looked_at_closely(sources)
     tasks = [
-        SurveyTask(left[i : i + size], options, spool / f"{i // size:06d}.raw" if spool else None)
+        SurveyTask(left[i : i + size], options, spool / f"{i // size:06d}.raw" if spool else None, closely)
         for i in range(0, len(left), size)
     ]
     failures: list[Failure] = []
@@ -260,6 +276,15 @@ def _survey(
             progress(done, len(sources), "reading")
     place = {item.name: number for number, item in enumerate(sources)}
     return _Survey(rows, spooled, shards, sorted(failures, key=lambda failure: place[failure.name]))
+
+
+def _looked_at_closely(sources: Sequence[Source]) -> frozenset[str]:
+    """Names of a few hundred pictures, spread over the subjects as far as these are known."""
+    if sources[0].kind == "volume":
+        return frozenset()
+    subjects = np.array([source.subject or source.name for source in sources])
+    chosen = spread_sample(subjects, np.ones(len(sources), bool), _CLOSELY)
+    return frozenset(sources[k].name for k in chosen)
 
 
 def _pictures_a_task(sources: Sequence[Source], workers: int) -> int:

@@ -17,6 +17,7 @@ _LEAST_STROKES = 2.4  # crossings of a line of the box, on average
 _WIDER = 1.8  # than high
 _FILLED = (0.08, 0.75)  # share of the box that is stroke
 _LEAST_PIXELS = 14
+LETTERS_SIDE = 256  # writing on larger scans is as small as on scans of this side
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,17 @@ class Box:
     right: int
 
 
-def find_writing(image: NDArray[np.uint8]) -> list[Box]:
-    """Boxes of what looks like words in `image` (uint8 [R, R])."""
+def find_writing(image: NDArray[np.uint8], side: int | None = None) -> list[Box]:
+    """Boxes of what looks like words in `image` (uint8 [H, W]).
+
+    side : of the image for which letters are sized, from a fiftieth to an eighth of it; the image's own if None.
+    """
     from scipy.ndimage import find_objects, label
 
-    strokes = _strokes(image)
+    side = side or max(image.shape)
+    strokes = _strokes(image, side)
     if int(strokes.sum()) < _LEAST_PIXELS:
         return []
-    side = image.shape[1]
     reach = max(2, side // 64)
     joined = strokes.copy()  # letters that stand close become one part
     for k in range(1, reach + 1):
@@ -51,7 +55,7 @@ def find_writing(image: NDArray[np.uint8]) -> list[Box]:
     return found
 
 
-def _strokes(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _strokes(image: NDArray[np.uint8], side: int) -> NDArray[np.bool_]:
     """Bright pixels with a fall on both sides, left and right or above and below, within the width of a stroke."""
     values = image.astype(np.int16)
     brightest = int(values.max())
@@ -59,19 +63,15 @@ def _strokes(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     out = np.zeros(image.shape, np.bool_)
     if not bright.any():
         return out
-    reach = max(2, round(len(image) / 85))
+    reach = max(2, round(side / 85))
     low = values - int(STEP * brightest)
+    rows, columns = image.shape
     padded = np.pad(values, reach)
     fall = [np.full(image.shape, 255, np.int16) for _ in range(4)]
     for k in range(1, reach + 1):
-        n = len(image)
-        near = (
-            (slice(reach, reach + n), slice(reach - k, reach - k + n)),
-            (slice(reach, reach + n), slice(reach + k, reach + k + n)),
-        )
-        over = (near[0][1], near[0][0]), (near[1][1], near[1][0])
-        for place, where in enumerate((*near, *over)):
-            np.minimum(fall[place], padded[where], out=fall[place])
+        for place, (down, right) in enumerate(((0, -k), (0, k), (-k, 0), (k, 0))):
+            beside = padded[reach + down : reach + down + rows, reach + right : reach + right + columns]
+            np.minimum(fall[place], beside, out=fall[place])
     across = (fall[0] <= low) & (fall[1] <= low)
     along = (fall[2] <= low) & (fall[3] <= low)
     return np.asarray(bright & (across | along))

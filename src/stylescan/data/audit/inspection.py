@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,21 +31,29 @@ class Inspection:
     measures: Measures
 
 
-def inspect_pixels(dataset: PreparedDataset, looks: Sequence[str], *, anatomy: str | None = None) -> Inspection:
+def inspect_pixels(
+    dataset: PreparedDataset,
+    looks: Sequence[str],
+    *,
+    anatomy: str | None = None,
+    writing: Mapping[int, bool] | None = None,
+) -> Inspection:
     """Measure all images and look for odd ones; look for writing and for skulls in a sample spread over the subjects.
 
-    looks : 'ok', 'dark' or 'empty' for each image. anatomy : 'knee' switches the search for heads off.
+    looks : 'ok', 'dark' or 'empty' for each image. anatomy : 'knee' switches the search for heads off. writing : for some
+    images, by their place, whether writing was found at full size; if None, it is looked for in the prepared sample.
     """
     measures = measure(dataset)
     odd, odd_count = find_odd(measures, dataset.subjects)
     blank = np.array([look != "ok" for look in looks])
     sample = spread_sample(dataset.subjects, ~blank, _sample_size(dataset.resolution))
     heads = anatomy not in _NO_HEAD
-    writing, scores = [], {}
+    words = dict(writing) if writing is not None else {}
+    scores: dict[int, float] = {}
     for index in sample:
         image = to_grey8(dataset.read([int(index)]))[0]
-        if find_writing(image):
-            writing.append(int(index))
+        if writing is None:
+            words[int(index)] = bool(find_writing(image))
         if heads:
             scores[int(index)] = skull_score(image)
     skulls = [index for index, score in scores.items() if score > HEAD_SCORE]
@@ -59,7 +67,8 @@ def inspect_pixels(dataset: PreparedDataset, looks: Sequence[str], *, anatomy: s
         skulls=_examples(skulls),
         skull_subjects=named[:_NAMED],
         skull_subject_count=len(named),
-        writing=_examples(writing),
+        writing_sampled=len(words),
+        writing=_examples(sorted(index for index, found in words.items() if found)),
         dark=_examples([k for k, look in enumerate(looks) if look == "dark"]),
         empty=_examples([k for k, look in enumerate(looks) if look == "empty"]),
         histograms=_histograms(dataset, measures),

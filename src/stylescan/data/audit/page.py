@@ -119,8 +119,8 @@ def _galleries(audit: Audit, shows: _Pictures) -> list[Gallery]:
     if pixels is not None:
         out += [
             Gallery("writing", "Writing in the pixels",
-                    f"{pixels.writing.count} of {pixels.sampled} sampled images seem to show words. Names and dates that a "
-                    "scanner burned in must not reach a model.", shows.row(pixels.writing.indices, _LARGE), large=True),
+                    f"{pixels.writing.count} of {pixels.writing_sampled} sampled images seem to show words. Names and dates "
+                    "that a scanner burned in must not reach a model.", shows.row(pixels.writing.indices, _LARGE), large=True),
             Gallery("heads", "Heads with skin and skull",
                     f"{pixels.skulls.count} of {pixels.sampled} sampled images look like heads that were not stripped. The "
                     "check goes by bright, dark and bright rings; it knows no faces.", shows.row(pixels.skulls.indices)),

@@ -47,7 +47,8 @@ class Examples(_Frozen):
 class PixelFindings(_Frozen):
     """What the prepared pixels show.
 
-    `sampled`: images in which writing and skulls were looked for, spread over `sampled_subjects`. `skull_subjects`: those
+    `sampled`: images in which skulls were looked for, spread over `sampled_subjects`; `writing_sampled`: pictures in which
+    writing was, at full size. `skull_subjects`: those
     of whose sampled images at least half look like unstripped heads; `heads_checked` is False where the anatomy is known
     to be another. `histograms`: shares of 32 bins of grey values from 0 to the largest, by class (or 'all').
     """
@@ -60,6 +61,7 @@ class PixelFindings(_Frozen):
     skulls: Examples = Examples()
     skull_subjects: list[str] = Field(default_factory=list)
     skull_subject_count: int = 0
+    writing_sampled: int = 0
     writing: Examples = Examples()
     dark: Examples = Examples()
     empty: Examples = Examples()

@@ -48,8 +48,10 @@ def further_lines(audit: Audit) -> list[str]:
               for name, shortcut in tried.items() if shortcut is not None and not shortcut.notable]  # fmt: skip
     pixels = audit.pixels
     if pixels is not None:
-        what = "writing and unstripped heads" if pixels.heads_checked else "writing"
-        lines.append(f"{what} looked for in {pixels.sampled} images of {pixels.sampled_subjects} {UNITS[audit.claim]}")
+        text = f"writing looked for in {pixels.writing_sampled} images"
+        if pixels.heads_checked:
+            text += f", unstripped heads in {pixels.sampled} of {pixels.sampled_subjects} {UNITS[audit.claim]}"
+        lines.append(text)
     return lines + [f"note: {note}" for note in audit.findings.notes]
 
 
@@ -98,7 +100,7 @@ def _privacy(audit: Audit) -> list[Concern]:
         return []
     out = []
     if pixels.writing.count:
-        text = f"{pixels.writing.count} of {pixels.sampled} sampled images seem to show writing"
+        text = f"{pixels.writing.count} of {pixels.writing_sampled} sampled images seem to show writing"
         out.append(
             Concern(text, "Look at them: burned-in names and dates must be covered, and a model would learn them")
         )
