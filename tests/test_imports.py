@@ -21,12 +21,12 @@ MAY_IMPORT = {
     "config": BASE | {"nets"},
     "recipes": BASE | {"config"},
     "presets": BASE | {"config", "nets", "recipes"},
-    "advice": BASE | {"config", "data", "nets", "presets", "recipes", "train"},
+    "advice": BASE | {"data"},
     "generate": BASE | {"data", "nets", "ops", "runtime"},
     "train": BASE | {"config", "data", "generate", "nets", "ops", "runtime"},
     "evaluate": BASE | {"data", "generate", "nets", "ops", "runtime"},
     "runs": BASE | {"config", "data", "evaluate", "generate", "presets", "recipes", "runtime", "train"},
-    "api": BASE | {"data", "evaluate", "generate", "runs", "train"},
+    "api": BASE | {"advice", "data", "evaluate", "generate", "runs", "train"},
     "__init__": {"errors", "data", "generate", "runs", "api"},
 }
 ONLY_IN = {

@@ -1,82 +1,82 @@
-"""What to train on freshly prepared data, and about how long it takes here: an estimate that costs a second.
+"""What to train on freshly prepared data, and about how long it takes here: an estimate that costs a tenth of a second.
 
-The multiplications of one training image are counted from the networks themselves, and divided by what this machine's
-convolutions reach now. `stylescan train --dry-run` measures instead.
+Importing the networks to ask them would take longer than preparing a small set. So their cost is written down here, a
+test counts it anew, and `stylescan train --dry-run` measures the real thing.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
+import numpy as np
 
-from stylescan.config import RunConfig
 from stylescan.data.prepared import PreparedDataset
-from stylescan.nets.build import build_discriminator, build_generator
-from stylescan.presets import PRESETS, build_config
-from stylescan.recipes.common import Machine
-from stylescan.recipes.source_projects import PUBLISHED_ON
-from stylescan.train.start import fingerprint
 
-# Forward passes a training image costs, a backward pass counting two: D sees a real and a fake and is differentiated for
-# its own sake, G makes two fakes and is differentiated through D once. Lazy penalties add a tenth or so.
-G_PASSES, D_PASSES = 4.0, 9.0
-# Of the machine's best convolutions, training reaches about this share (small, 64 px, benchmarks/README.md).
-REACHED = 0.5
-_PROBE_S = 0.3
+# Resolution: 1e9 operations of one image shown in training by `auto` on a CPU (G forward and backward through two fakes, D
+# through a real and a fake and once for G; lazy penalties left out), and the share of the machine's best matrix product
+# that training reaches with them (benchmarks/README.md). Small convolutions reach less.
+TRAINING_COST = {
+    16: (0.418, 0.19),
+    32: (0.813, 0.19),
+    64: (1.224, 0.20),
+    128: (4.92, 0.34),
+    256: (6.70, 0.28),
+    512: (8.75, 0.28),
+    1024: (11.4, 0.28),
+}
+KIMG = 100.0  # of `auto` on a CPU
+FEW = 1000  # training images below which transfer helps most
+# Layout of a prepared set: the presets that repeat what was published on it.
+PUBLISHED_ON = {
+    "akoa": ("akoa-stylegan", "knee-stylegan"),
+    "oasis": ("oasis-stylegan2-lite", "oasis-stylegan-attention"),
+    "adni": ("adni-stylegan2",),
+}
+_SIDE, _PROBE_S = 768, 0.1
 
 
-def training_advice(dataset: PreparedDataset, device: torch.device) -> list[str]:
-    """Sentences: the preset that fits, its length and expected time on `device`, and what was published on such data."""
-    data, machine = fingerprint(dataset), Machine(device.type, 1)
-    if not data.train_images:
+def training_advice(dataset: PreparedDataset) -> list[str]:
+    """Sentences: the preset that fits, its expected time on this machine's CPU, and what was published on such data."""
+    train = len(dataset.indices("train"))
+    if not train:
         return ["no training images: nothing to suggest"]
-    config = build_config("auto", data, machine=machine)
-    hours = config.train.total_kimg * 1000 * training_flops(config) / (REACHED * convolution_rate(device)) / 3600
+    hours = expected_hours(dataset.resolution, KIMG, matrix_rate())
     lines = [
-        f"suggested preset: auto, which here means {config.spec.family} for {config.train.total_kimg:g} kimg in batches of "
-        f"{config.train.batch}",
-        f"expected cost: about {_duration(hours)} on this {'GPU' if device.type == 'cuda' else 'CPU'} (estimated; `stylescan "
-        "train --dry-run` measures it, --minutes M sets it)",
+        f"suggested preset: auto (on a CPU a narrow StyleGAN2, for {KIMG:g} kimg)",
+        f"expected cost: about {said(hours)} on this machine's CPU, much less on a GPU; `stylescan train --dry-run` "
+        "measures it, --minutes M sets it",
     ]
-    published = PUBLISHED_ON.get(str(dataset.manifest.preparation.get("layout")), ())
-    lines += [f"published on such data: --preset {name} ({PRESETS[name].summary})" for name in published]
-    return lines + PRESETS["auto"].remarks(data, machine)
+    if train < FEW:
+        lines.append(f"{train} training images are few: --init RUN helps most, with a run on any organ")
+    published = _published(str(dataset.manifest.preparation.get("layout")))
+    return lines + ([f"published on such data: --preset {' or '.join(published)}"] if published else [])
 
 
-def training_flops(config: RunConfig) -> float:
-    """Floating-point operations of one image shown in training, lazy penalties left out."""
-    spec = config.spec
-    G, D = build_generator(spec).to("meta"), build_discriminator(spec).to("meta")
-    size = (1, spec.img_channels, spec.resolution, spec.resolution)
-    c = torch.zeros((1, spec.num_classes), device="meta") if spec.num_classes else None
-    with torch.no_grad():
-        with FlopCounterMode(display=False) as generator:
-            G.synthesis(torch.zeros((1, G.num_ws, G.mapping.w_avg.shape[1]), device="meta"), noise="none")
-        with FlopCounterMode(display=False) as discriminator:
-            D(torch.zeros(size, device="meta"), c, group=1)
-    return float(G_PASSES * generator.get_total_flops() + D_PASSES * discriminator.get_total_flops())
+def _published(layout: str) -> Sequence[str]:
+    return PUBLISHED_ON.get(layout, ())
 
 
-def convolution_rate(device: torch.device) -> float:
-    """Floating-point operations a second of a 3x3 convolution, 128 to 128 channels at 32x32, batch 16, channels-last."""
-    x = torch.ones((16, 128, 32, 32), device=device).to(memory_format=torch.channels_last)
-    conv = torch.nn.Conv2d(128, 128, 3, padding=1, bias=False, device=device)
-    conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
-    flops = 2 * 9 * 128 * 128 * x.numel() // 128
+def expected_hours(resolution: int, kimg: float, rate: float) -> float:
+    """Hours that `auto` takes for `kimg` on a CPU whose matrix products reach `rate` operations a second."""
+    operations, share = TRAINING_COST[resolution]
+    return kimg * 1000 * operations * 1e9 / (share * rate) / 3600
+
+
+def matrix_rate() -> float:
+    """Operations a second of a float32 matrix product of 768 rows and columns, on all cores."""
+    a = np.ones((_SIDE, _SIDE), np.float32)
     best, started = float("inf"), time.perf_counter()
-    with torch.no_grad():
-        while time.perf_counter() - started < _PROBE_S:
-            begun = time.perf_counter()
-            conv(x)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            best = min(best, time.perf_counter() - begun)
-    return flops / best
+    while time.perf_counter() - started < _PROBE_S:
+        begun = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - begun)
+    return 2 * _SIDE**3 / best
 
 
-def _duration(hours: float) -> str:
+def said(hours: float) -> str:
+    """A duration as a person says it."""
     if hours < 1:
-        return f"{max(1, round(hours * 60))} minutes"
+        minutes = max(1, round(hours * 60))
+        return f"{minutes} minute{'s' if minutes > 1 else ''}"
     return f"{hours:.1f} hours" if hours < 10 else f"{hours:.0f} hours" if hours < 72 else f"{hours / 24:.0f} days"

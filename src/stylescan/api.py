@@ -12,6 +12,7 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from stylescan.advice import training_advice
 from stylescan.data.audit.summary import audit_lines
 from stylescan.data.options import PrepareOptions
 from stylescan.data.prepare import prepare
@@ -159,7 +160,7 @@ def prepare_scans(
         raise ConfigError(
             f"{name}: {first['msg'].removeprefix('Value error, ')}", remedy="See help(stylescan.prepare_scans)."
         ) from None
-    dataset, audit = prepare(Path(source), Path(out), options, progress=progress, notice=notice)
+    dataset, audit = prepare(Path(source), Path(out), options, progress=progress, advise=training_advice, notice=notice)
     for line in audit_lines(audit):
         notice(line)
     return dataset

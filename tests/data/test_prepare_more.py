@@ -217,6 +217,7 @@ def test_pictures_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise AssertionError(f"{source} was read a second time")
 
     monkeypatch.setattr(render, "read_source", never)
+    monkeypatch.setattr("stylescan.data.prepare._CLOSELY", 0)  # those are read again on purpose
     raw = write_flat(tmp_path / "raw")
     dataset, _ = prepare(raw, tmp_path / "data", options(pattern=NAMES))
     assert np.array_equal(dataset.read([5])[0, 0], picture(101))

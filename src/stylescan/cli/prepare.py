@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from stylescan.cli.console import bar, note, say
-
-if TYPE_CHECKING:
-    from stylescan.data.prepared import PreparedDataset
 
 Flag = Parameter(negative="")
 
@@ -176,22 +171,13 @@ def _option_name(field: str) -> str:
 
 def run_prepare(source: Path, out: Path, options: Any) -> Any:
     """Prepare with a bar and print the audit; returns the dataset."""
+    from stylescan.advice import training_advice
     from stylescan.data.audit.summary import audit_lines
     from stylescan.data.prepare import prepare as prepare_data
 
     note(f"preparing {source}")
-    # Torch takes a second or more to import: it does so beside the workers.
-    loading = threading.Thread(target=importlib.import_module, args=("stylescan.advice",), daemon=True)
-    loading.start()
-
-    def advise(dataset: PreparedDataset) -> list[str]:
-        from stylescan.advice import training_advice
-        from stylescan.runtime import pick_device
-
-        return training_advice(dataset, pick_device("auto"))
-
     with bar() as report:
-        dataset, audit = prepare_data(source, out, options, progress=report, advise=advise, notice=note)
+        dataset, audit = prepare_data(source, out, options, progress=report, advise=training_advice, notice=note)
     for line in audit_lines(audit):
         say(line)
     return dataset

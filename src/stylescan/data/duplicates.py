@@ -46,8 +46,9 @@ class Groups:
 
 
 def load_libraries() -> None:
-    """Import what the search needs: half a second, better spent while the scans are being read."""
+    """Import what this search and the audit need: half a second, better spent while the scans are being read."""
     import scipy.fft
+    import scipy.ndimage
     import scipy.spatial  # noqa: F401
 
 

@@ -35,7 +35,7 @@ from stylescan.data.plan import Plan, make_plan
 from stylescan.data.planes import DEFAULT_PLANE
 from stylescan.data.pool import Workers
 from stylescan.data.prepared import MANIFEST_NAME, SHARD_FOLDER, WORK_FOLDER, PreparedDataset, json_hash
-from stylescan.data.render import ShardJob, ShardResult, adopt_shard, masks_name, write_shard
+from stylescan.data.render import ShardJob, ShardResult, adopt_shard, masks_name, shows_writing, write_shard
 from stylescan.data.sources import SHOWN, Source, read_source
 from stylescan.data.spool import LIKELY_GROWTH, Spooled, SpooledShard
 from stylescan.data.survey import Failure, Surveyed, SurveyTask, group_range, stamp_of, survey_sources
@@ -49,7 +49,7 @@ __all__ = ["PrepareOptions", "prepare"]
 PREPARE_VERSION = 1  # raised when the same scans and options would give other pixels or another order
 SHARD_BYTES, SHARD_IMAGES = 2**25, 512
 _SURVEY_PICTURES, _TASKS_A_WORKER = 16, 4
-_CLOSELY = 300  # pictures in which writing is looked for at full size
+_CLOSELY = 128  # pictures that are read again, to look for writing at full size
 Progress = Callable[[int, int, str], None]
 Advise = Callable[[PreparedDataset], list[str]]
 
@@ -174,10 +174,14 @@ def _audit(
 
 
 def _writing(plan: Plan) -> dict[int, bool] | None:
-    """Whether a picture seems to show words, by its place among the images; None for volumes, where nobody looked."""
+    """Whether pictures seem to show words, by their place: some, spread over the subjects, read again at full size.
+
+    In the prepared image letters may be too small to be told from noise. None for volumes, whose slices are looked at.
+    """
     if plan.items[0].source.kind == "volume":
         return None
-    return {k: row.writing for k, row in enumerate(plan.rows) if row.writing is not None}
+    chosen = spread_sample(np.array(plan.subjects), np.ones(len(plan.items), bool), _CLOSELY)
+    return {int(k): shows_writing(plan.items[k]) for k in chosen}
 
 
 def _declared(options: PrepareOptions, found: Found, layout: str) -> PrepareOptions:
@@ -254,9 +258,8 @@ def _survey(
     left = [item for item in sources if item.name not in rows]
     size = 1 if sources[0].kind == "volume" else _pictures_a_task(left, workers.count)
     spool = workspace.spool_folder() if _room_to_spool(left, stamps, workspace.out) else None
-    closely = _looked_at_closely(sources)
     tasks = [
-        SurveyTask(left[i : i + size], options, spool / f"{i // size:06d}.raw" if spool else None, closely)
+        SurveyTask(left[i : i + size], options, spool / f"{i // size:06d}.raw" if spool else None)
         for i in range(0, len(left), size)
     ]
     failures: list[Failure] = []
@@ -276,15 +279,6 @@ def _survey(
             progress(done, len(sources), "reading")
     place = {item.name: number for number, item in enumerate(sources)}
     return _Survey(rows, spooled, shards, sorted(failures, key=lambda failure: place[failure.name]))
-
-
-def _looked_at_closely(sources: Sequence[Source]) -> frozenset[str]:
-    """Names of a few hundred pictures, spread over the subjects as far as these are known."""
-    if sources[0].kind == "volume":
-        return frozenset()
-    subjects = np.array([source.subject or source.name for source in sources])
-    chosen = spread_sample(subjects, np.ones(len(sources), bool), _CLOSELY)
-    return frozenset(sources[k].name for k in chosen)
 
 
 def _pictures_a_task(sources: Sequence[Source], workers: int) -> int:

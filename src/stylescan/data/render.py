@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from stylescan.data.formats.scans import Volume
+from stylescan.data.audit.annotation import LETTERS_SIDE, find_writing
+from stylescan.data.formats.scans import Picture, Volume
 from stylescan.data.geometry import Geometry, apply, apply_nearest, place
 from stylescan.data.intensity import from_fraction, to_fraction
 from stylescan.data.laterality import canonical_scan
@@ -175,6 +176,15 @@ def _slices(item: RenderItem, job: ShardJob) -> list[NDArray[Any]]:
         return [scan.pixels]
     stacks = np.stack([plane_slices(contrast, job.plane) for contrast in scan.contrasts], axis=1)  # [n, C, H, W]
     return [stacks[number] for number in item.slices if number < len(stacks)]
+
+
+def shows_writing(item: RenderItem) -> bool:
+    """Whether a picture seems to show words, looked for in its own pixels."""
+    scan = read_source(item.source)
+    if not isinstance(scan, Picture):
+        return False
+    values = from_fraction(to_fraction(scan.pixels.mean(axis=0, dtype=np.float32), item.low, item.high), 8)
+    return bool(find_writing(values, min(LETTERS_SIDE, max(values.shape))))
 
 
 def _finish(image: NDArray[Any], item: RenderItem, job: ShardJob) -> NDArray[Any]:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from stylescan.data.audit.annotation import LETTERS_SIDE, find_writing
 from stylescan.data.formats.scans import Picture, Volume
 from stylescan.data.intensity import (
     foreground_shares,
@@ -41,7 +40,6 @@ class Surveyed(BaseModel):
     `wide`: more than 8 bits. `spacing_mm`: (row, column). `low`, `high`: the percentiles of a volume's first contrast,
     `further`: those of the others. `foreground`: the share of each of a volume's slices. `thumb`: 16x16 grey values in
     hexadecimal (the middle slice of a volume). `units`: of the source's values, where the file states them.
-    `writing`: whether a picture seems to show words, None where nobody looked.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,7 +57,6 @@ class Surveyed(BaseModel):
     high: float = 255.0
     further: list[tuple[float, float]] = []
     units: str | None = None
-    writing: bool | None = None
     foreground: list[float] = []
     thumb: str
     notes: list[str] = []
@@ -86,15 +83,11 @@ def stamp_of(paths: Sequence[Path]) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class SurveyTask:
-    """Sources that one worker surveys in turn.
-
-    spool : a new file for the pixels of pictures, or None. closely : names of the sources in which writing is looked for.
-    """
+    """Sources that one worker surveys in turn. `spool`: a new file for the pixels of pictures, or None."""
 
     sources: Sequence[Source]
     options: PrepareOptions
     spool: Path | None = None
-    closely: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -114,16 +107,14 @@ def survey_sources(task: SurveyTask) -> SurveyAnswer:
         spool = stack.enter_context(SpoolWriter(task.spool, len(task.sources))) if task.spool else None
         rows = []
         for source in task.sources:
-            row, pixels = _survey_one(source, task.options, closely=source.name in task.closely)
+            row, pixels = _survey_one(source, task.options)
             rows.append(row)
             if spool and pixels is not None:
                 spooled[source.name] = spool.add(source.name, pixels)
     return SurveyAnswer(rows, spooled, spool.shard() if spool else None)
 
 
-def _survey_one(
-    source: Source, options: PrepareOptions, *, closely: bool
-) -> tuple[Surveyed | Failure, NDArray[Any] | None]:
+def _survey_one(source: Source, options: PrepareOptions) -> tuple[Surveyed | Failure, NDArray[Any] | None]:
     """The row, and a picture's pixels."""
     stamp = stamp_of(source.paths)
     try:
@@ -137,20 +128,12 @@ def _survey_one(
             _check_mask(source, scan, options)
         if isinstance(scan, Volume):
             return _survey_volume(source, scan, options, stamp, digest), None
-        row = _survey_picture(source, scan, options, stamp, digest)
-        return row.model_copy(update={"writing": _has_writing(scan, row)}) if closely else row, scan.pixels
+        return _survey_picture(source, scan, options, stamp, digest), scan.pixels
     except (DataError, OSError) as problem:
         reason = problem.message if isinstance(problem, DataError) else f"{source.name}: {problem}"
         return Failure(name=source.name, reason=reason), None
     except MemoryError:
         return Failure(name=source.name, reason=f"{source.name}: too large for this machine's memory"), None
-
-
-def _has_writing(scan: Picture, row: Surveyed) -> bool:
-    """At full size: in the prepared image letters may be too small to be told from noise."""
-    grey = scan.pixels.mean(axis=0, dtype=np.float32) if len(scan.pixels) > 1 else scan.pixels[0]
-    values: NDArray[np.uint8] = np.rint(to_fraction(grey, row.low, row.high) * 255).astype(np.uint8)
-    return bool(find_writing(values, min(LETTERS_SIDE, max(values.shape))))
 
 
 def _check_mask(source: Source, scan: Picture | Volume, options: PrepareOptions) -> None:

@@ -20,13 +20,6 @@ STYLEGAN_LR = {4: 1e-3, 8: 1e-3, 16: 1e-3, 32: 1e-3, 64: 1e-3, 128: 1.5e-3, 256:
 KNEE_EPOCHS = (2, 4, 8, 8, 16, 24, 32, 40)  # from 4 px up
 CPU_BATCH, CPU_LR = 8, 3e-3
 
-# Layout of a prepared set: the presets that repeat what was published on it.
-PUBLISHED_ON = {
-    "akoa": ("akoa-stylegan", "knee-stylegan"),
-    "oasis": ("oasis-stylegan2-lite", "oasis-stylegan-attention"),
-    "adni": ("adni-stylegan2",),
-}
-
 
 def _sides(start: int, data: DataFingerprint) -> list[int]:
     return [2**k for k in range(int(math.log2(start)), int(math.log2(data.resolution)) + 1)]
