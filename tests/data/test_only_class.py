@@ -112,7 +112,9 @@ NAMES = st.sampled_from(["AD", "NC", "a", "ä b"])
 
 @given(labels=st.lists(st.one_of(st.none(), NAMES), min_size=1, max_size=12), asked=st.sets(NAMES, min_size=1))
 def test_kept_are_exactly_the_scans_of_the_named_classes(labels: list[str | None], asked: set[str]) -> None:
-    sources = [Source(f"{k}.png", (Path(f"{k}.png"),), "picture", "picture", label=label) for k, label in enumerate(labels)]
+    sources = [
+        Source(f"{k}.png", (Path(f"{k}.png"),), "picture", "picture", label=label) for k, label in enumerate(labels)
+    ]
     options = PrepareOptions(only_classes=tuple(asked))
     if asked <= set(labels):
         kept, _ = choose_classes(sources, options)

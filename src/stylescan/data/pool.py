@@ -49,6 +49,16 @@ class Workers:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = self._starting = None
 
+    def expect(self, seconds: float) -> None:
+        """Start the processes now where about so much work is coming: they are ready when it begins."""
+        if self._pool is None and self.count > 1 and seconds > _WORTHWHILE_S:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._pool = self._processes()
+        self._starting = threading.Thread(target=_start, args=(self._pool, self.count))
+        self._starting.start()
+
     def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
         """(number of the task, result) as they finish. `function` must be importable by name, its results picklable.
 
@@ -70,9 +80,7 @@ class Workers:
         if self.count == 1:
             return False
         if self._pool is None and (self._asked is not None or self._worth_a_pool(spent_s, done, total)):
-            self._pool = self._processes()
-            self._starting = threading.Thread(target=_start, args=(self._pool, self.count))
-            self._starting.start()
+            self._begin()
         if self._starting is None:
             return False
         if self._asked is not None:  # those that were asked for are waited for: a small job must not be over before

@@ -47,7 +47,8 @@ from stylescan.files import file_sha256, fsync_file, fsync_folder, read_json, wr
 __all__ = ["PrepareOptions", "prepare"]
 
 PREPARE_VERSION = 1  # raised when the same scans and options would give other pixels or another order
-SHARD_BYTES, SHARD_IMAGES = 2**25, 512
+SHARD_BYTES, SHARD_IMAGES = 2**25, 256
+BYTES_A_SECOND = 5e7  # of compressed scans, on one core
 _SURVEY_PICTURES, _TASKS_A_WORKER = 16, 4
 _CLOSELY = 128  # pictures that are read again, to look for writing at full size
 Progress = Callable[[int, int, str], None]
@@ -122,6 +123,7 @@ def _prepare(
     workspace = Workspace(out, request, overwrite=options.overwrite)
     salt = load_salt(out, options.salt)
     with Workers(options.workers) as workers:
+        workers.expect(_likely_seconds(found.sources))
         loading = threading.Thread(target=load_libraries, daemon=True)
         loading.start()
         survey = _survey(found.sources, options, workspace, workers, progress)
@@ -141,8 +143,10 @@ def _prepare(
     names = PublicNames(plan, salt, options.keep_ids)
     manifest = make_manifest(plan, results, settings, options, names)
     dataset = PreparedDataset.assemble(out, manifest)
-    audit = _audit(dataset, plan, results, make_findings(plan, seen, survey.failures, names), progress, advise)
-    write_contact_sheet(dataset, out / SHEET_NAME)
+    with ThreadPoolExecutor(1) as beside:  # mostly outside Python, as the audit is
+        sheet = beside.submit(write_contact_sheet, dataset, out / SHEET_NAME)
+        audit = _audit(dataset, plan, results, make_findings(plan, seen, survey.failures, names), progress, advise)
+        sheet.result()
     write_audit_page(dataset, audit, out / PAGE_NAME)
     write_bytes_atomic(out / AUDIT_NAME, audit.model_dump_json(indent=1).encode())
     synced()
@@ -279,6 +283,11 @@ def _survey(
             progress(done, len(sources), "reading")
     place = {item.name: number for number, item in enumerate(sources)}
     return _Survey(rows, spooled, shards, sorted(failures, key=lambda failure: place[failure.name]))
+
+
+def _likely_seconds(sources: Sequence[Source]) -> float:
+    """About how long one core will read: a guess on the safe side, from the files' sizes."""
+    return sum(max(0, stamp_of(item.paths)[0]) for item in sources if item.entry is None) / BYTES_A_SECOND
 
 
 def _pictures_a_task(sources: Sequence[Source], workers: int) -> int:

@@ -38,7 +38,9 @@ def read_bytes(path: Path) -> bytes:
         with open(descriptor, "rb", buffering=0) as stream:
             state = os.fstat(descriptor)
             if not stat.S_ISREG(state.st_mode):
-                raise DataError(f"{path}: a pipe or device, expected a file", remedy="leave it out, or replace it by a file")
+                raise DataError(
+                    f"{path}: a pipe or device, expected a file", remedy="leave it out, or replace it by a file"
+                )
             if state.st_size > MAX_BYTES:
                 raise DataError(f"{path}: {state.st_size} bytes, more than a picture can have", remedy=REPLACE)
             return stream.readall()
