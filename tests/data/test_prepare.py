@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stylescan.data import prepare as prepare_module
-from stylescan.data import render
+from stylescan.data import reading, render, writing
 from stylescan.data.audit.summary import Audit, audit_lines
 from stylescan.data.options import PrepareOptions
 from stylescan.data.planes import plane_slices
@@ -84,7 +84,7 @@ def test_names_are_hidden_and_the_salt_is_private(subject_folder: Folder, tmp_pa
 def test_same_result_for_any_number_of_workers(
     subject_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare_module, "SHARD_IMAGES", 7)
+    monkeypatch.setattr(writing, "SHARD_IMAGES", 7)
     root = subject_folder(subjects=16, slices=3)
     one, _ = run(root, tmp_path / "one", pattern=PATTERN, workers=1)
     two, _ = run(root, tmp_path / "two", pattern=PATTERN, workers=2)
@@ -128,7 +128,7 @@ def test_a_refused_overwrite_leaves_the_old_set_whole(subject_folder: Folder, tm
 def test_an_interrupted_run_continues_where_it_stopped(
     subject_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare_module, "SHARD_IMAGES", 8)
+    monkeypatch.setattr(writing, "SHARD_IMAGES", 8)
     root, out = subject_folder(16, 3), tmp_path / "out"
     whole, _ = run(root, tmp_path / "whole", pattern=PATTERN)
     rendered: list[str] = []
@@ -154,13 +154,13 @@ def test_an_interrupted_run_continues_where_it_stopped(
         stream.write('{"name": "torn')
     (out / "shards" / "images-00001.npy").write_bytes(b"damaged")
     surveyed: list[Any] = []
-    surveying = prepare_module.survey_sources
+    surveying = reading.survey_sources
 
     def counting(task: Any) -> Any:
         surveyed.append(task)
         return surveying(task)
 
-    monkeypatch.setattr(prepare_module, "survey_sources", counting)
+    monkeypatch.setattr(reading, "survey_sources", counting)
     rendered.extend(["past the interruption"] * 100)
     data, _ = run(root, out, pattern=PATTERN)
     assert not surveyed  # no scan was surveyed twice
@@ -178,7 +178,7 @@ def test_killed_processes_leave_nothing_half_made(subject_folder: Folder, tmp_pa
         "import signal\nimport time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def slow(done, total, what):\n    print(what, done, flush=True)\n    time.sleep(0.05)\n"
         "if __name__ == '__main__':\n"
-        "    from pathlib import Path\n    from stylescan.data import prepare as p\n    p.SHARD_IMAGES = 4\n"
+        "    from pathlib import Path\n    from stylescan.data import prepare as p, writing\n    writing.SHARD_IMAGES = 4\n"
         f"    p.prepare(Path({str(root)!r}), Path({str(out)!r}), p.PrepareOptions(workers=2, pattern={PATTERN!r}),"
         " progress=slow)\n"
     )
@@ -464,7 +464,7 @@ def test_progress_reaches_its_end(subject_folder: Folder, tmp_path: Path) -> Non
 
 
 def test_disk_too_small(subject_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda path: _Usage(0))
+    monkeypatch.setattr(writing.shutil, "disk_usage", lambda path: _Usage(0))
     with pytest.raises(DataError, match="0.0 GB free"):
         run(subject_folder(4, 1), tmp_path / "out")
 

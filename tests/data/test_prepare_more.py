@@ -231,7 +231,7 @@ def test_pixels_left_by_an_interrupted_call_are_not_believed(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("stylescan.data.prepare.write_shard", full)
+        patch.setattr("stylescan.data.writing.write_shard", full)
         with pytest.raises(DataError, match="cannot write"):
             prepare(raw, out, options(pattern=NAMES))
     spooled = list((out / ".prepare" / "spool").glob("*.raw"))
@@ -264,8 +264,8 @@ def test_listing_follows_no_linked_folders_and_names_folders_it_may_not_read(tmp
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards, and tasks of the survey, of 16 pictures: what happens to large sets happens to small ones."""
-    monkeypatch.setattr("stylescan.data.prepare.SHARD_IMAGES", 16)
-    monkeypatch.setattr("stylescan.data.prepare._TASKS_A_WORKER", 1)
+    monkeypatch.setattr("stylescan.data.writing.SHARD_IMAGES", 16)
+    monkeypatch.setattr("stylescan.data.reading.TASKS_A_WORKER", 1)
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -292,10 +292,10 @@ def test_a_spool_becomes_the_shard_only_where_nothing_is_left_to_do(
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr("stylescan.data.prepare.adopt_shard", counted)
+        patch.setattr("stylescan.data.writing.adopt_shard", counted)
         one, first = prepare(raw, tmp_path / "one", options(**values))
     with monkeypatch.context() as patch:
-        patch.setattr("stylescan.data.prepare.adopt_shard", lambda job, spool: None)
+        patch.setattr("stylescan.data.writing.adopt_shard", lambda job, spool: None)
         two, second = prepare(raw, tmp_path / "two", options(**values))
     one.verify()
     assert [shard.sha256 for shard in one.manifest.shards] == [shard.sha256 for shard in two.manifest.shards]
@@ -308,3 +308,15 @@ def test_a_spool_becomes_the_shard_only_where_nothing_is_left_to_do(
 def test_copies_are_counted_anew_where_images_are_left_out() -> None:
     copies = Copies(equal=[[0, 2, 5], [1, 3]], near=[(0, 4), (3, 5), (4, 5)])
     assert copies.among([0, 4, 5]) == Copies(equal=[[0, 2]], near=[(0, 1), (1, 2)])
+
+
+def test_a_changed_mask_is_a_changed_scan(tmp_path: Path) -> None:
+    root = write_oasis(tmp_path / "raw")
+    prepare(root, tmp_path / "data", options())
+    again, audit = prepare(root, tmp_path / "data", options())
+    assert any("up to date" in note for note in audit.findings.notes)
+    mask = next(root.rglob("seg_003_slice_1.nii.png"))
+    Image.fromarray(np.full((16, 16), 85, np.uint8)).save(mask)
+    with pytest.raises(DataError, match="scans that changed since"):
+        prepare(root, tmp_path / "data", options())
+    assert again.has_masks
