@@ -158,8 +158,9 @@ def content_hash(pixel_hashes: Iterable[str], images: Sequence[ImageRecord], cla
     for pixels, image in zip(pixel_hashes, images, strict=True):
         if image.geometry not in geometries:
             geometries[image.geometry] = image.geometry.model_dump(mode="json")
-        record = image.model_dump(mode="json", exclude={"source", "geometry"})
-        record["geometry"] = geometries[image.geometry]
+        # Its other fields are JSON values already; dumping them anew would take as long as hashing.
+        record: dict[str, Any] = {**image.__dict__, "geometry": geometries[image.geometry]}
+        del record["source"]
         record["subject"] = order.setdefault(image.subject, len(order))
         digest.update(f"{pixels} {json_hash(record)}\n".encode())
     return digest.hexdigest()
