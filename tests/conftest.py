@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -118,3 +119,12 @@ def make_family_config(
 def family_config() -> Callable[..., RunConfig]:
     """`family_config(family, dataset, kimg=..., **sections)`: narrow nets of any family; growing ones grow from 4 px."""
     return make_family_config
+
+
+@pytest.fixture(scope="session")
+def look_alikes() -> ModuleType:
+    """tests/helpers/look_alikes.py: writers of small folders like those of public sets."""
+    import look_alikes
+
+    module: ModuleType = look_alikes
+    return module

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shlex
@@ -24,16 +23,6 @@ from stylescan.data.prepared import PreparedDataset
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = ("from_akoa", "from_knee", "from_oasis_lite", "from_oasis_attention", "from_adni")
 SUBJECTS, SLICES = 12, 2
-
-
-@pytest.fixture(scope="session")
-def look_alikes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("look_alikes", Path(__file__).with_name("look_alikes.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
+import dicom_builder
 import nibabel as nib
 import numpy as np
 import pytest
@@ -22,17 +21,7 @@ TINY = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def builder() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dicom_builder", Path(__file__).parent / "data" / "dicom_builder.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def write_dicom_tree(builder: ModuleType, folder: Path) -> Path:
+def write_dicom_tree(folder: Path) -> Path:
     for person in range(PERSONS):
         random = np.random.default_rng(person)
         slices = (random.integers(0, 900, (4, 20, 20)) + 100 * person).astype(np.uint16)
@@ -41,11 +30,11 @@ def write_dicom_tree(builder: ModuleType, folder: Path) -> Path:
             "InstitutionName": "Sankt Planted", "AccessionNumber": f"accession-5{person}", "Modality": "MR",
             "ReferringPhysicianName": "Dr-Referrer", "SeriesDescription": f"private note {person}",
         }  # fmt: skip
-        builder.series(folder / f"Moreau Anna bett 9 {person}", slices, key=100 + person, **tags)
+        dicom_builder.series(folder / f"Moreau Anna bett 9 {person}", slices, key=100 + person, **tags)
     return folder
 
 
-def write_bids(builder: ModuleType, folder: Path) -> Path:
+def write_bids(folder: Path) -> Path:
     rows = []
     for person in range(PERSONS):
         name = f"sub-MRN77Moreau{person:02d}"
@@ -78,10 +67,8 @@ def leaks(files: dict[str, bytes], words: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize(("write", "options"), [(write_dicom_tree, []), (write_bids, ["--label-column", "group"])])
-def test_no_verb_writes_a_planted_name(
-    write: Callable[[ModuleType, Path], Path], options: list[str], builder: ModuleType, tmp_path: Path
-) -> None:
-    scans, out = write(builder, tmp_path / "Sankt Planted" / "scans"), tmp_path / "out"
+def test_no_verb_writes_a_planted_name(write: Callable[[Path], Path], options: list[str], tmp_path: Path) -> None:
+    scans, out = write(tmp_path / "Sankt Planted" / "scans"), tmp_path / "out"
     words = [*PLANTED, "MRN77", "subMoreau"]
     source = written(scans)
     assert len(leaks(source, words)) >= len(source), "the words were not planted"

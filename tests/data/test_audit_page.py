@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from audit_sets import assemble, brains
 
 from stylescan.data.audit.figures import line_chart, tile_uri
 from stylescan.data.audit.inspection import inspect_pixels
@@ -19,13 +19,6 @@ from stylescan.data.audit.sides import look_at_sides
 from stylescan.data.audit.summary import Audit, Findings, audit_lines, audit_table, make_audit
 from stylescan.data.audit.words import concerns
 from stylescan.data.prepared import PreparedDataset
-
-spec = importlib.util.spec_from_file_location("audit_sets", Path(__file__).with_name("audit_sets.py"))
-assert spec is not None
-assert spec.loader is not None
-audit_sets = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(audit_sets)
-assemble, brains = audit_sets.assemble, audit_sets.brains
 
 FINDINGS = Findings(layout="layout flat: <test>", kind="picture", modes={"L": 60}, sizes={"32x32": 60})
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from audit_sets import assemble, brains, shell
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -19,13 +19,6 @@ from stylescan.data.audit.inspection import inspect_pixels, spread_sample
 from stylescan.data.audit.measures import Measures, block_means, measure, to_grey8
 from stylescan.data.audit.odd import find_odd
 from stylescan.data.prepared import PreparedDataset
-
-spec = importlib.util.spec_from_file_location("audit_sets", Path(__file__).with_name("audit_sets.py"))
-assert spec is not None
-assert spec.loader is not None
-audit_sets = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(audit_sets)
-assemble, brains, shell = audit_sets.assemble, audit_sets.brains, audit_sets.shell
 
 Bytes = NDArray[np.uint8]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import random
 import shutil
@@ -12,9 +11,9 @@ import warnings
 import zlib
 from contextlib import closing
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import dicom_builder as make
 import numpy as np
 import pydicom
 import pytest
@@ -35,16 +34,6 @@ PYDICOM = Path(pydicom.__file__).parent / "data"
 PLANTED = ["Planted^Name", "PLANTED-ID", "Planted Hospital", "planted private"]
 
 
-def _load_builder() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dicom_builder", Path(__file__).with_name("dicom_builder.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-make = _load_builder()
 MUTATED = ["MR_small_RLE.dcm", "CT_small.dcm", "MR_small_jp2klossless.dcm", "examples_palette.dcm", "image_dfl.dcm"]
 RNG = np.random.default_rng(3)
 GREY = RNG.integers(0, 4000, (6, 5), dtype=np.int16)

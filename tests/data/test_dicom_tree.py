@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import random
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import dicom_builder as make
 import numpy as np
 import pydicom
 import pytest
@@ -21,17 +20,6 @@ from stylescan.data.options import PrepareOptions
 from stylescan.data.sources import Source, read_source
 from stylescan.errors import ConfigError, DataError
 
-
-def _load_builder() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dicom_builder", Path(__file__).with_name("dicom_builder.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-make = _load_builder()
 SLICES = np.random.default_rng(3).integers(0, 4000, (12, 6, 4), dtype=np.int16)
 
 

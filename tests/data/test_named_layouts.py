@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
@@ -29,17 +28,6 @@ from stylescan.data.sources import read_source
 from stylescan.errors import ConfigError, DataError
 
 NAMED = ("akoa", "oasis", "adni", "oasis1", "adni-raw", "bids")
-
-
-@pytest.fixture(scope="session")
-def look_alikes() -> ModuleType:
-    file = Path(__file__).resolve().parents[1] / "look_alikes.py"
-    spec = importlib.util.spec_from_file_location("look_alikes", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def find(root: Path, expected: str, **settings: Any) -> Found:

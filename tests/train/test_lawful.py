@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from PIL import Image
@@ -98,17 +98,11 @@ SAGITTAL = "the images are sagittal, so a flip would swap front and back"
 
 
 @pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def raw(look_alikes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small folders with the names and sizes of the public sets, and one of pictures that say nothing."""
-    file = Path(__file__).parents[1] / "look_alikes.py"
-    spec = importlib.util.spec_from_file_location("look_alikes", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     root = tmp_path_factory.mktemp("raw")
     for name in ("akoa", "oasis", "adni"):
-        getattr(module, f"write_{name}")(root / name, subjects=4, slices=2)
+        getattr(look_alikes, f"write_{name}")(root / name, subjects=4, slices=2)
     (root / "flat").mkdir()
     Image.new("L", (16, 16)).save(root / "flat" / "1.png")
     return root

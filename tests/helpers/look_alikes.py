@@ -4,7 +4,7 @@ The sets themselves may not be handed on. `write_akoa`, `write_oasis` and `write
 on disk, `write_oasis1`, `write_adni_raw` and `write_bids` what archives hand out (tiny volumes). Equal arguments give
 equal bytes. Faults that the sets have or get are options, or are added by `double`, `wrap` and `litter`. As a script:
 
-    python tests/look_alikes.py akoa FOLDER --subjects 12 --slices 8
+    python tests/helpers/look_alikes.py akoa FOLDER --subjects 12 --slices 8
 
 Brains are either a phantom of ellipses (quick) or, with `brain=demo_brains`, the demo's warped template (nilearn).
 """
