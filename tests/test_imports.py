@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "stylescan"
-BASE = {"errors", "files", "randomness"}
+BASE = {"errors", "files", "pages", "randomness"}
 MAY_IMPORT = {
     "errors": set(),
     "files": {"errors"},
     "randomness": set(),
     "allocator": set(),
+    "pages": set(),
     "runtime": BASE,
     "ops": BASE,
     "data": BASE,

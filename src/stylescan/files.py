@@ -47,13 +47,23 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
 
     An OSError names `path`.
     """
+    with written_aside(path) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[IO[bytes]]:
+    """A stream for what takes the place of `path` once all is written and on the disk; gone where that fails.
+
+    An OSError names `path`.
+    """
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The name aside is short, so that a long name that the disk allows does not become one that it refuses.
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=PARTIAL)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
+        with os.fdopen(handle, "w+b") as stream:
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)
@@ -68,7 +78,7 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether `path` is what `write_bytes_atomic` leaves where the process is killed, by its name."""
+    """Whether `path` is what `written_aside` leaves where the process is killed, by its name."""
     return path.name.startswith(".") and path.name.endswith(PARTIAL)
 
 

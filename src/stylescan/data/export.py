@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +19,7 @@ from PIL import Image
 
 from stylescan.data.prepared import ImageRecord, PreparedDataset, Split
 from stylescan.errors import ConfigError, DataError
-from stylescan.files import PARTIAL, fsync_folder, storage_error
+from stylescan.files import storage_error, written_aside
 
 _BATCH = 64
 _LEAST_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can state
@@ -53,7 +50,7 @@ def export_zip(
     names = [f"{number:08d}"[:5] + f"/img{number:08d}.png" for number in range(len(indices))]
     document = _document(dataset, indices, names, ignore_classes)
     try:
-        with _written_aside(out) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        with written_aside(out) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
             for start in range(0, len(indices), _BATCH):
                 images = dataset.read(indices[start : start + _BATCH])
                 for name, image in zip(names[start : start + _BATCH], images):
@@ -136,21 +133,3 @@ def _entry(name: str) -> zipfile.ZipInfo:
     info.create_system = 3
     info.external_attr = 0o100644 << 16
     return info
-
-
-@contextmanager
-def _written_aside(out: Path) -> Iterator[IO[bytes]]:
-    """A file beside `out` that takes its name once all is written and on the disk; gone where that fails."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name[:40]}.", suffix=PARTIAL)
-    try:
-        with os.fdopen(handle, "w+b") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, out)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    fsync_folder(out.parent)

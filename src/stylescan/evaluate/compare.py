@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stylescan.errors import ConfigError, DataError
 from stylescan.evaluate.compare_words import reading, remarks
-from stylescan.evaluate.pages import render
 from stylescan.files import read_json, storage_error, write_bytes_atomic
+from stylescan.pages import render
 
 REPORT_SCHEMA = 1
 REPORT_NAME = "report.json"
@@ -280,7 +280,7 @@ def write_comparison(comparison: dict[str, Any], out: str | Path) -> Path:
         raise ConfigError(f"{out}: the comparison is a web page", remedy="Give --out a file name ending in .html.")
     if out.exists() and not (out.is_file() and MARK in out.read_bytes()[:4096].decode("utf-8", "replace")):
         raise ConfigError(f"{out}: exists, and is no comparison", remedy="Choose another --out.")
-    page = render("compare.html.j2", {"number": number}, c=comparison)
+    page = render("stylescan.evaluate", "compare.html.j2", {"number": number}, c=comparison)
     try:
         write_bytes_atomic(out, page.encode())
     except OSError as problem:

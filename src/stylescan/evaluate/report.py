@@ -14,11 +14,11 @@ from stylescan.evaluate.charts import Series, line_chart
 from stylescan.evaluate.material import Material
 from stylescan.evaluate.metrics import METRICS
 from stylescan.evaluate.origin import command_again, configuration_text
-from stylescan.evaluate.pages import render
 from stylescan.evaluate.pictures import COLUMNS, GridPlan, montage, plan_grids, png_uri, spread_over_subjects
 from stylescan.evaluate.reference import nearest
 from stylescan.evaluate.words import number, ratio
 from stylescan.files import write_bytes_atomic, write_json_atomic
+from stylescan.pages import render
 from stylescan.randomness import numpy_generator
 
 GALLERY = 6
@@ -63,6 +63,7 @@ def render_html(report: dict[str, Any], material: Material, pictures: Mapping[st
     plan = _plan(material)
     titles = {name: metric.title for name, metric in METRICS.items() if name in report["metrics"]}
     return render(
+        "stylescan.evaluate",
         "report.html.j2",
         {"number": number, "ratio": ratio},
         report=report,

@@ -15,6 +15,7 @@ from stylescan.data.audit.record import Audit
 from stylescan.data.audit.words import audit_table, concerns, found_lines, further_lines
 from stylescan.data.prepared import SPLITS, PreparedDataset
 from stylescan.files import write_bytes_atomic
+from stylescan.pages import render
 
 PAGE_NAME = "data_audit.html"
 _ROW, _MOST_CLASSES, _PAIRS, _DEPTH_BINS = 12, 8, 10, 20
@@ -48,12 +49,11 @@ def write_audit_page(dataset: PreparedDataset, audit: Audit, path: Path) -> None
 
 def render_page(dataset: PreparedDataset, audit: Audit) -> str:
     """The page as text; every value is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(loader=PackageLoader("stylescan.data.audit", "templates"), autoescape=True,
-                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     shows = _Pictures(dataset)
-    return environment.get_template("data_audit.html.j2").render(
+    return render(
+        "stylescan.data.audit",
+        "data_audit.html.j2",
+        {},
         audit=audit,
         lead=found_lines(audit),
         table=audit_table(audit),

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from stylescan.errors import ConfigError, DataError
-from stylescan.evaluate.pages import render
 from stylescan.evaluate.readers.page import png_data_uri
 from stylescan.evaluate.readers.records import KEY_FOLDER, LEVEL_NAMES, Answers, Key, load_answers, load_key
 from stylescan.evaluate.readers.score import score_answers
 from stylescan.evaluate.readers.words import interval, percent, sentences
 from stylescan.files import storage_error, write_bytes_atomic, write_json_atomic
+from stylescan.pages import render
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ def _pictures(score: dict[str, Any], key: Key, pack: Path) -> dict[str, str]:
 
 def _render(score: dict[str, Any], key: Key, pack: Path) -> str:
     return render(
+        "stylescan.evaluate",
         "reader_score.html.j2",
         {"percent": percent, "interval": interval},
         score=score,
