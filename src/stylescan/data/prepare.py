@@ -33,7 +33,7 @@ from stylescan.data.options import PrepareOptions
 from stylescan.data.plan import Plan, make_plan
 from stylescan.data.pool import Workers
 from stylescan.data.prepared import MANIFEST_NAME, SHARD_FOLDER, WORK_FOLDER, PreparedDataset, json_hash
-from stylescan.data.reading import check_failures, likely_seconds, range_reader, survey_all
+from stylescan.data.reading import check_failures, range_reader, survey_all
 from stylescan.data.render import ShardResult, shows_writing
 from stylescan.data.sources import Source
 from stylescan.data.survey import stamp_of
@@ -111,7 +111,6 @@ def _prepare(
     workspace = Workspace(out, request, overwrite=options.overwrite)
     salt = load_salt(out, options.salt)
     with Workers(options.workers) as workers:
-        workers.expect(likely_seconds(found.sources))
         loading = threading.Thread(target=load_libraries, daemon=True)
         loading.start()
         survey = survey_all(found.sources, options, workspace, workers, progress)

@@ -18,7 +18,7 @@ from stylescan.data.writing import images_a_shard
 from stylescan.errors import DataError
 
 Progress = Callable[[int, int, str], None]
-BYTES_A_SECOND = 5e7  # of compressed scans, on one core
+BYTES_A_SECOND = 5e7  # of compressed scans, on one core: a guess on the safe side
 PICTURES_A_TASK, TASKS_A_WORKER = 16, 4
 
 
@@ -44,8 +44,10 @@ def survey_all(
     stamps = {item.name: stamp_of(item.paths) for item in sources}
     rows = {row.name: row for row in workspace.rows("survey", Surveyed) if stamps.get(row.name) == row.stamp}
     left = [item for item in sources if item.name not in rows]
+    read_bytes = sum(max(0, stamps[item.name][0]) for item in left if item.entry is None)
+    workers.expect(read_bytes / BYTES_A_SECOND)
     size = 1 if sources[0].kind == "volume" else _pictures_a_task(left, workers.count)
-    spool = workspace.spool_folder() if _room_to_spool(left, stamps, workspace.out) else None
+    spool = workspace.spool_folder() if _room_to_spool(left, read_bytes, workspace.out) else None
     tasks = [
         SurveyTask(left[i : i + size], options, spool / f"{i // size:06d}.raw" if spool else None)
         for i in range(0, len(left), size)
@@ -69,11 +71,6 @@ def survey_all(
     return Survey(rows, spooled, shards, sorted(failures, key=lambda failure: place[failure.name]))
 
 
-def likely_seconds(sources: Sequence[Source]) -> float:
-    """About how long one core will read: a guess on the safe side, from the files' sizes."""
-    return sum(max(0, stamp_of(item.paths)[0]) for item in sources if item.entry is None) / BYTES_A_SECOND
-
-
 def _pictures_a_task(sources: Sequence[Source], workers: int) -> int:
     """As many pictures as a shard holds, so that a spool may become one, where that still keeps every worker busy."""
     if not sources:
@@ -86,12 +83,11 @@ def _pictures_a_task(sources: Sequence[Source], workers: int) -> int:
     return size if len(sources) >= TASKS_A_WORKER * workers * size else PICTURES_A_TASK
 
 
-def _room_to_spool(sources: Sequence[Source], stamps: dict[str, tuple[int, int]], out: Path) -> bool:
+def _room_to_spool(sources: Sequence[Source], read_bytes: int, out: Path) -> bool:
     """Whether the decoded pixels of all pictures, and the shards after them, will surely fit on the disk."""
     if not sources or sources[0].kind == "volume":
         return False
-    likely = LIKELY_GROWTH * sum(stamps[item.name][0] for item in sources if item.entry is None)
-    return 2 * likely < shutil.disk_usage(out).free
+    return 2 * LIKELY_GROWTH * read_bytes < shutil.disk_usage(out).free
 
 
 def check_failures(failures: Sequence[Failure], total: int, options: PrepareOptions) -> None:

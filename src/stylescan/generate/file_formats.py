@@ -157,10 +157,15 @@ def require_format(name: str) -> FileFormat:
     return FORMATS[name]
 
 
+def is_one_picture(channels: int, bits: int) -> bool:
+    """Whether a picture format holds so many channels together: one, or three of 8 bits as colour."""
+    return channels == 1 or (channels == 3 and bits == 8)
+
+
 def parts_of(output: Output, together: bool) -> list[Output]:
     """What goes into one file each: everything, or every channel alone where a format cannot hold them together."""
     channels = len(output.image)
-    if together or channels == 1 or (channels == 3 and output.image.dtype == np.uint8):
+    if together or is_one_picture(channels, output.bits):
         return [output]
     return [
         replace(

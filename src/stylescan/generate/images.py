@@ -24,6 +24,7 @@ from stylescan.generate.file_formats import (
     Output,
     encode_png,
     encode_sidecar,
+    is_one_picture,
     parts_of,
     require_format,
 )
@@ -216,7 +217,7 @@ def write_grid(
     """
     if not overwrite:
         refuse_existing([path])
-    if len(_planes(images[0])) > 1:
+    if not is_one_picture(images.shape[1], 8 * images.itemsize):
         images = np.concatenate([images[:, k : k + 1] for k in range(images.shape[1])], axis=3)
     write_bytes_atomic(path, encode_png(grid(images, columns), text))
     return path
@@ -236,7 +237,7 @@ def file_names(snapshot: Snapshot, seed: int, label: int, file_format: FormatNam
         word = re.sub(r"[^A-Za-z0-9._]+", "-", snapshot.meta.class_names[label]).strip("-.")[:40]
         stem += f"_class-{label}-{word}" if word else f"_class-{label}"
     form, channels = FORMATS[file_format], snapshot.generator.spec.img_channels
-    if form.together or channels == 1 or (channels == 3 and snapshot.meta.bits == 8):
+    if form.together or is_one_picture(channels, snapshot.meta.bits):
         return [stem + form.suffix]
     return [f"{stem}_channel-{k}{form.suffix}" for k in range(channels)]
 
@@ -290,13 +291,6 @@ def _write_one(settings: _Settings, seed: int, label: int, image: NDArray[Any]) 
         if form.sidecar:
             write_bytes_atomic(_sidecar_of(settings.folder / name), encode_sidecar(part))
         write_bytes_atomic(settings.folder / name, form.encode(part))
-
-
-def _planes(image: NDArray[Any]) -> list[NDArray[Any]]:
-    """[C, H, W] as the images that PNG can hold: itself, or each channel [1, H, W]."""
-    if image.shape[0] == 1 or (image.shape[0] == 3 and image.dtype == np.uint8):
-        return [image]
-    return [image[k : k + 1] for k in range(image.shape[0])]
 
 
 def _finish(futures: list[Future[None]]) -> None:

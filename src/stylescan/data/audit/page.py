@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stylescan.data.audit.figures import line_chart, tile_uri
 from stylescan.data.audit.inspection import spread_sample
 from stylescan.data.audit.record import Audit
+from stylescan.data.audit.shortcuts import depths_of
 from stylescan.data.audit.words import audit_table, concerns, found_lines, further_lines
 from stylescan.data.prepared import SPLITS, PreparedDataset
 from stylescan.files import write_bytes_atomic
@@ -153,10 +154,7 @@ def _intensities(audit: Audit) -> tuple[str, str] | None:
 
 
 def _depths(dataset: PreparedDataset) -> tuple[str, str] | None:
-    images = dataset.manifest.images
-    use_depth = all(image.depth is not None for image in images)
-    known = [(k, image.depth if use_depth else image.slice) for k, image in enumerate(images)]
-    values = np.array([np.nan if value is None else float(value) for _, value in known])
+    values, use_depth = depths_of(dataset.manifest.images)
     if np.isnan(values).all() or np.nanmin(values) == np.nanmax(values):
         return None
     low, high = (0.0, 1.0) if use_depth else (float(np.nanmin(values)), float(np.nanmax(values)))

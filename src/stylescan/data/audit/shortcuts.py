@@ -60,12 +60,21 @@ def find_shortcuts(
 
 def depth_shortcut(images: Sequence[ImageRecord]) -> Shortcut | None:
     """Depth alone, in 16 bins of equal counts, against the class."""
-    use_depth = all(image.depth is not None for image in images)
-    values = [image.depth if use_depth else image.slice for image in images]
-    known = [(value, image) for value, image in zip(values, images) if value is not None and image.label is not None]
-    if len({image.label for _, image in known}) < 2:
+    depths, _ = depths_of(images)
+    known = [k for k, image in enumerate(images) if not np.isnan(depths[k]) and image.label is not None]
+    if len({images[k].label for k in known}) < 2:
         return None
-    return table_shortcut(quantile_bins(np.array([float(value) for value, _ in known])), [image for _, image in known])
+    return table_shortcut(quantile_bins(depths[known]), [images[k] for k in known])
+
+
+def depths_of(images: Sequence[ImageRecord]) -> tuple[NDArray[np.float64], bool]:
+    """Where each image lies in its volume, NaN where that is not known; and whether these are depths from 0 to 1.
+
+    Where any image has none, the numbers of the slices stand for all.
+    """
+    fractions = all(image.depth is not None for image in images)
+    values = [image.depth if fractions else image.slice for image in images]
+    return np.array([np.nan if value is None else float(value) for value in values]), fractions
 
 
 def side_shortcut(images: Sequence[ImageRecord]) -> Shortcut | None:

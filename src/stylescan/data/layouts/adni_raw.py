@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from stylescan.data.layouts.beside import SideTable, classes_from, header_of, read_table
+from stylescan.data.layouts.beside import SideTable, classes_from, header_of, nearest_table, refuse_without_table
 from stylescan.data.layouts.dicom_tree import find_dicom
 from stylescan.data.layouts.found import Found, Listing, Progress
-from stylescan.data.layouts.names import Named, counted, folder_of, keep_one_copy, nearby, require_all, sort_names
+from stylescan.data.layouts.names import Named, counted, folder_of, keep_one_copy, require_all, sort_names
 from stylescan.data.options import PrepareOptions
 from stylescan.data.sources import Source, file_source, some
 from stylescan.errors import ConfigError, DataError
@@ -106,23 +106,19 @@ def _check_patients(taken: Sequence[tuple[Source, Named]], root: Path) -> None:
 def _table(files: Sequence[Named]) -> SideTable | None:
     """The search's CSV nearest to the patients' folders; its name is anybody's choice, its columns are not."""
     bases = {folder_of(file, "subject") for file in files}
-    for folder in nearby(bases, above=2):
-        tables = [file for file in sorted(folder.glob("*.csv")) if {KEY, WHO} <= set(header_of(file))]
-        if len(tables) > 1:
-            raise DataError(f"{folder}: {', '.join(file.name for file in tables)}: which of these tables?",
-                            remedy="keep one of them here")  # fmt: skip
-        if tables:
-            return read_table(tables[0], KEY)
-    return None
+
+    def tables_in(folder: Path) -> list[Path]:
+        return [file for file in sorted(folder.glob("*.csv")) if {KEY, WHO} <= set(header_of(file))]
+
+    return nearest_table(bases, tables_in, KEY, above=2)
 
 
 def _with_classes(
     sources: list[Source], images: dict[str, str], table: SideTable | None, options: PrepareOptions
 ) -> tuple[list[Source], list[str]]:
     if table is None:
-        if options.label_column is not None:
-            raise ConfigError(f"label column {options.label_column!r}: no CSV with the columns {KEY} and {WHO} lies beside "
-                              "the patients' folders", remedy="put the CSV of your search there")  # fmt: skip
+        absent = f"CSV with the columns {KEY} and {WHO} lies beside the patients' folders"
+        refuse_without_table(options.label_column, absent, "put the CSV of your search there")
         return sources, []
     # The archive writes image numbers with an I, some exports without.
     table = replace(table, rows={"I" + key.upper().removeprefix("I"): row for key, row in table.rows.items()})

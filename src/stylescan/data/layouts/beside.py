@@ -6,11 +6,12 @@ Nothing of them reaches a prepared set but the values of the one column that the
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stylescan.data.layouts.names import ABOVE, nearby
+from stylescan.data.layouts.rows import filled_rows, likely_separator
 from stylescan.data.options import PrepareOptions
 from stylescan.data.sources import natural_key, some
 from stylescan.errors import ConfigError, DataError
@@ -50,6 +51,29 @@ def read_table(file: Path, key: str) -> SideTable:
     return SideTable(file, tuple(name for name in header if name != key), found)
 
 
+def nearest_table(
+    folders: Iterable[Path], tables_in: Callable[[Path], list[Path]], key: str, *, above: int = ABOVE
+) -> SideTable | None:
+    """The table in the nearest of `folders`, or up to `above` folders above them, in which `tables_in` finds one.
+
+    Raises DataError where it finds several in one folder, and what `read_table` raises.
+    """
+    for folder in nearby(folders, above):
+        tables = tables_in(folder)
+        if len(tables) > 1:
+            raise DataError(f"{folder}: {', '.join(file.name for file in tables)}: which of these tables?",
+                            remedy="keep one of them here")  # fmt: skip
+        if tables:
+            return read_table(tables[0], key)
+    return None
+
+
+def refuse_without_table(column: str | None, absent: str, remedy: str) -> None:
+    """ConfigError where a class column is asked for and there is no table; `absent` says which, and where."""
+    if column is not None:
+        raise ConfigError(f"label column {column!r}: no {absent}", remedy=remedy)
+
+
 def header_of(file: Path) -> list[str]:
     """The names of the columns, [] for what is no table."""
     try:
@@ -61,7 +85,7 @@ def header_of(file: Path) -> list[str]:
 
 
 def _separator(file: Path, first: str) -> str:
-    return "\t" if file.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+    return "\t" if file.suffix.lower() == ".tsv" else likely_separator(first)
 
 
 def _read_rows(file: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
@@ -73,17 +97,7 @@ def _read_rows(file: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
         text = file.read_text("utf-8-sig")
         separator = _separator(file, text.split("\n", 1)[0])
         # Tab-separated tables have no rules for quotes: there they are letters like others.
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True,
-                            quoting=csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL)  # fmt: skip
-        header = [name.strip() for name in next(reader, [])]
-        rows = []
-        for values in reader:
-            if not any(value.strip() for value in values):
-                continue
-            if len(values) != len(header):
-                raise DataError(f"{file}, line {reader.line_num}: {len(values)} values, the header names {len(header)}",
-                                remedy="correct the line")  # fmt: skip
-            rows.append((reader.line_num, dict(zip(header, (value.strip() for value in values)))))
+        header, rows = filled_rows(file, text, separator, quotes=separator != "\t", remedy="correct the line")
     except (UnicodeDecodeError, csv.Error) as problem:
         raise DataError(f"{file}: not a table ({problem})", remedy=remedy) from None
     if len(set(header)) != len(header):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from stylescan.data.layouts.beside import SideTable, classes_from, read_table
+from stylescan.data.layouts.beside import SideTable, classes_from, read_table, refuse_without_table
 from stylescan.data.layouts.found import Found, Listing, Progress
 from stylescan.data.layouts.names import MOST, Named, counted, folder_of, keep_one_copy, nearby, sort_names
 from stylescan.data.options import PrepareOptions
@@ -141,9 +141,7 @@ def _with_classes(
 ) -> tuple[list[Source], list[str]]:
     column = options.label_column
     if table is None:
-        if column is not None:
-            raise ConfigError(f"label column {column!r}: no participants.tsv lies beside the subjects' folders",
-                              remedy="put it there")  # fmt: skip
+        refuse_without_table(column, "participants.tsv lies beside the subjects' folders", "put it there")
         return sources, []
     if column is None:
         return sources, [table.note()] if table.columns else []

@@ -8,12 +8,12 @@ folder and may not climb out of it; an absolute path is taken as it stands, sinc
 from __future__ import annotations
 
 import csv
-import io
 import math
 from pathlib import Path
 
 from stylescan.data.formats.table import FORMATS, format_of, known_suffixes, suffix_of
 from stylescan.data.layouts.found import Found, Listing, Progress
+from stylescan.data.layouts.rows import filled_rows, likely_separator
 from stylescan.data.options import PrepareOptions
 from stylescan.data.sources import Source, normal_side, some
 from stylescan.errors import DataError
@@ -89,22 +89,11 @@ def _read_rows(file: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
         text = file.read_text("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{file}: not UTF-8 text", remedy="save the list as CSV in UTF-8") from None
-    first = text.split("\n", 1)[0]
-    separator = max(",;\t", key=first.count)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-        header = [name.strip() for name in next(reader, [])]
-        rows = []
-        for values in reader:
-            if not any(value.strip() for value in values):
-                continue
-            if len(values) != len(header):
-                raise DataError(f"{file}, line {reader.line_num}: {len(values)} values, the header names {len(header)}",
-                                remedy="put quotes around values that contain the separator")  # fmt: skip
-            rows.append((reader.line_num, dict(zip(header, (value.strip() for value in values)))))
+        return filled_rows(file, text, likely_separator(text.split("\n", 1)[0]),
+                           remedy="put quotes around values that contain the separator")  # fmt: skip
     except csv.Error as problem:
         raise DataError(f"{file}: not a CSV list ({problem})", remedy="save it as CSV in UTF-8") from None
-    return header, rows
 
 
 def _check_filled(file: Path, header: list[str], rows: list[tuple[int, dict[str, str]]]) -> None:

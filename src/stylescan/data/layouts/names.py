@@ -18,7 +18,7 @@ from stylescan.errors import DataError
 MOST = 0.5
 # System leftovers that hold copies or thumbnails of scans under the scans' own suffixes.
 _NOT_SCANS = {"__macosx", "$recycle.bin", "@eadir"}
-_ABOVE = 3  # folders above the scans in which a table is looked for
+ABOVE = 3  # folders above the scans in which a table is looked for
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _equal(first: Path, second: Path) -> bool:
                         remedy="restore the permission to read it, or leave it out") from None  # fmt: skip
 
 
-def nearby(folders: Iterable[Path], above: int = _ABOVE) -> list[Path]:
+def nearby(folders: Iterable[Path], above: int = ABOVE) -> list[Path]:
     """The folders given, then the ones above each, up to `above` levels; each once, the nearest first."""
     level = {Path(os.path.abspath(folder)) for folder in folders}
     found: dict[Path, None] = {}

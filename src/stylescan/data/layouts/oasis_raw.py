@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from stylescan.data.layouts.beside import SideTable, classes_from, read_table, value_in
+from stylescan.data.layouts.beside import SideTable, classes_from, nearest_table, refuse_without_table, value_in
 from stylescan.data.layouts.found import Found, Listing, Progress
-from stylescan.data.layouts.names import Named, counted, folder_of, keep_one_copy, nearby, require_all, sort_names
+from stylescan.data.layouts.names import Named, counted, folder_of, keep_one_copy, require_all, sort_names
 from stylescan.data.options import PrepareOptions
 from stylescan.data.sources import Source, natural_key, some
 from stylescan.errors import ConfigError, DataError
@@ -117,14 +117,7 @@ def _source(stems: Pairs, stem: str, session: str) -> Source:
 def _table(files: Sequence[Named]) -> SideTable | None:
     """The cross-sectional table nearest to the sessions."""
     bases = {folder_of(file, "session") for file in files}
-    for folder in nearby(bases):
-        tables = [file for file in sorted(folder.glob(TABLE_NAMES)) if file.is_file()]
-        if len(tables) > 1:
-            raise DataError(f"{folder}: {', '.join(file.name for file in tables)}: which of these tables?",
-                            remedy="keep one of them here")  # fmt: skip
-        if tables:
-            return read_table(tables[0], "ID")
-    return None
+    return nearest_table(bases, lambda folder: [f for f in sorted(folder.glob(TABLE_NAMES)) if f.is_file()], "ID")
 
 
 def _with_classes(
@@ -132,9 +125,8 @@ def _with_classes(
 ) -> tuple[list[Source], list[str]]:
     column = options.label_column
     if table is None:
-        if column is not None:
-            raise ConfigError(f"label column {column!r}: no {TABLE_NAMES} lies beside the sessions or above",
-                              remedy="put it there, saved as CSV")  # fmt: skip
+        absent = f"{TABLE_NAMES} lies beside the sessions or above"
+        refuse_without_table(column, absent, "put it there, saved as CSV")
         return sources, []
     if column is None:
         return sources, [table.note()]
