@@ -269,7 +269,9 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_shards")
-@pytest.mark.parametrize("case", ["plain", "sixteen bits", "masks", "another size", "mixed sizes", "a file left out"])
+@pytest.mark.parametrize(
+    "case", ["plain", "sixteen bits", "masks", "another size", "mixed sizes", "colour first", "a file left out"]
+)
 def test_a_spool_becomes_the_shard_only_where_nothing_is_left_to_do(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +283,8 @@ def test_a_spool_becomes_the_shard_only_where_nothing_is_left_to_do(
         values["resolution"] = 32
     elif case == "mixed sizes":
         Image.fromarray(picture(1, side=24)).save(raw / "p00_1.png")
+    elif case == "colour first":
+        Image.fromarray(np.random.default_rng(5).integers(0, 255, (16, 16, 3), np.uint8)).save(raw / "p00_0.png")
     elif case == "a file left out":
         (raw / "p03_1.png").write_bytes(b"")
         values["skip_corrupt"] = True
