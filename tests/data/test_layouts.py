@@ -198,3 +198,9 @@ def test_pattern_completes_a_list(tmp_path: Path, subject_folder: Callable[..., 
     sources, _ = find(file, pattern=r"(?P<subject>\d+)_(?P<slice>\d+)\.png")
     assert {s.subject for s in sources} == {"000", "001"}
     assert sources[0].extra == {"score": 1.0}
+
+
+@pytest.mark.parametrize("stray", ["scan.dcm", "stack.npy", "set.zip"])
+def test_what_has_a_layout_of_its_own_is_refused_among_pictures(stray: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"1 of 3 files are DICOM, stacks or archives: {stray}"):
+        find(touch(tmp_path, "1.png", "2.png", stray))
