@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,9 +19,11 @@ from PIL import Image
 from stylescan.data import render
 from stylescan.data.duplicates import Copies
 from stylescan.data.layouts.found import Listing
+from stylescan.data.layouts.table import find_sources
 from stylescan.data.options import PrepareOptions
 from stylescan.data.prepare import prepare
 from stylescan.data.prepared import PreparedDataset
+from stylescan.data.sources import read_hashed
 from stylescan.data.spool import SpooledShard
 from stylescan.errors import ConfigError, DataError
 
@@ -324,3 +330,53 @@ def test_a_changed_mask_is_a_changed_scan(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="scans that changed since"):
         prepare(root, tmp_path / "data", options())
     assert again.has_masks
+
+
+def test_masks_that_are_not_counted_like_their_images_are_refused(tmp_path: Path) -> None:
+    prepare(write_oasis(tmp_path / "raw"), tmp_path / "data", options())
+    file = tmp_path / "data" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["masks"][0]["count"] += 1
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="the masks' counts are not those of the shards"):
+        PreparedDataset.open(tmp_path / "data")
+
+
+def test_a_disk_that_fails_late_leaves_no_finished_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("stylescan.data.writing.fsync_file", full)
+    with pytest.raises(DataError, match=r"cannot write \(No space left on device\)"):
+        prepare(write_flat(tmp_path / "raw"), tmp_path / "data", options(pattern=NAMES))
+    assert not (tmp_path / "data" / "manifest.json").exists()
+
+
+def test_workers_do_not_run_a_script_that_has_no_guard(tmp_path: Path) -> None:
+    raw, script = write_flat(tmp_path / "raw"), tmp_path / "script.py"
+    script.write_text(
+        "print('once', flush=True)\n"
+        "from stylescan import prepare_scans\n"
+        f"data = prepare_scans({str(raw)!r}, {str(tmp_path / 'data')!r}, pattern={NAMES!r}, workers=2)\n"
+        "print(len(data), flush=True)\n"
+    )
+    source = str(Path(render.__file__).parents[2])
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120,
+                          env={**os.environ, "PYTHONPATH": source})  # fmt: skip
+    assert (done.returncode, done.stdout.split()) == (0, ["once", str(SUBJECTS * SLICES)]), done.stderr
+
+
+def test_the_hash_of_a_scan_of_two_files_depends_on_both(tmp_path: Path) -> None:
+    image = nib.AnalyzeImage(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.eye(4))
+    digests = set()
+    for number, changed in enumerate((None, "s.img", "s.hdr")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        nib.save(image, folder / "s.img")
+        if changed:
+            data = bytearray((folder / changed).read_bytes())
+            data[-1 if changed == "s.img" else 200] ^= 1  # byte 200 of the header is free text
+            (folder / changed).write_bytes(data)
+        (source,) = find_sources(folder, PrepareOptions())[0].sources
+        digests.add(read_hashed(source)[1])
+    assert len(digests) == 3
