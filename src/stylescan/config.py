@@ -73,6 +73,11 @@ class ObjectiveConfig(_Frozen):
     loss: Literal[
         "logistic", "cross-entropy", "wasserstein", "hinge", "relativistic-average-hinge", "relativistic-pairing"
     ] = Field("logistic", description="adversarial loss: logistic = non-saturating logistic")
+    shared: Literal["none", "fakes", "pass"] = Field(
+        "none",
+        description="what G and D share in a step: nothing; fakes = D learns from the fakes that G just learned from; "
+        "pass = both learn from one pass of D, at the same weights",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="cross-entropy: the reals' target is 1 less this")
     average_group: int = Field(4, ge=1, description="relativistic average: images a mean is taken over, at most")
     r1_gamma: float = Field(1.0, ge=0, description="R1 gamma (0 = off): gamma / 2 * sum over pixels of |dD/dx|^2")

@@ -90,3 +90,70 @@ def test_a_blur_may_be_written_as_yaml_reads_it() -> None:
     assert [StyleGAN2Spec(**shape, blur=blur).blur for blur in (1331, 121, "none")] == ["1331", "121", "none"]
     with pytest.raises(ValueError, match="blur"):
         StyleGAN2Spec(**shape, blur=12)
+
+
+@pytest.mark.parametrize("levels", [0, 1, 2])
+def test_with_a_haar_transform_the_nets_work_at_smaller_sides(levels: int) -> None:
+    chosen = spec(haar=levels)
+    G, D = build_generator(chosen), build_discriminator(chosen)
+    assert max(shape[0] for shape in G.synthesis.noise_shapes) == 32 >> levels == chosen.levels[-1]
+    assert D.from_image.weight.shape == (chosen.width(32 >> levels), 2 * 4**levels)
+    images, scores = images_and_scores(chosen)
+    assert images.shape == (4, 2, 32, 32)
+    assert scores.shape == (4,)
+    assert 0.3 < images.std() < 3
+
+
+def test_under_a_haar_transform_what_lower_resolutions_say_is_the_mean_of_each_square() -> None:
+    chosen = spec(haar=1)
+    G = build_generator(chosen, seed=3).synthesis
+    ws = torch.randn(2, G.num_ws, 12, generator=torch.Generator().manual_seed(1))
+    last = G.to_images[-1]
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.zeros_(last.bias)
+    smooth = G(ws, noise="none")
+    squares = smooth.reshape(2, 2, 16, 2, 16, 2)
+    torch.testing.assert_close(squares, squares[:, :, :, :1, :, :1].expand_as(squares))  # no details
+    below = spec(resolution=16)
+    same = build_generator(below, seed=3).synthesis
+    state = {k: v for k, v in G.state_dict().items() if k in same.state_dict()}
+    for k, v in same.state_dict().items():
+        if v.shape != state[k].shape:  # the last picture's layer, which says nothing here
+            state[k] = torch.zeros_like(v)
+    same.load_state_dict(state)
+    torch.testing.assert_close(squares[:, :, :, 0, :, 0], same(ws, noise="none"), rtol=1e-4, atol=1e-5)
+
+
+def test_one_convolution_a_resolution_halves_the_layers_of_both_nets() -> None:
+    one, two = spec(convolutions=1), spec()
+    assert (build_generator(one).num_ws, build_generator(two).num_ws) == (5, 8)
+    blocks = build_discriminator(one).blocks
+    assert not any(name.startswith("conv0") for block in blocks for name, _ in block.named_parameters())
+    images, scores = images_and_scores(one)
+    assert images.shape == (4, 2, 32, 32)
+    assert scores.shape == (4,)
+    # every style still counts
+    G = build_generator(one, seed=3)
+    ws = torch.randn(1, G.num_ws, 12)
+    plain = G.synthesis(ws, noise="none")
+    for layer in range(G.num_ws):
+        moved = ws.clone()
+        moved[:, layer] += 1
+        assert not torch.allclose(G.synthesis(moved, noise="none"), plain)
+
+
+def test_excitation_weighs_channels_by_features_of_an_eighth_of_the_side() -> None:
+    G = build_generator(spec(excitation=True), seed=3).synthesis
+    assert list(G.excitation) == ["r32"]
+    ws = torch.randn(2, G.num_ws, 12)
+    plain = G(ws, noise="none")
+    G.excitation["r32"].factors.bias.data.fill_(100.0)  # all factors 2
+    assert not torch.allclose(G(ws, noise="none"), plain)
+
+
+def test_a_haar_transform_that_leaves_no_side_is_refused_by_name() -> None:
+    values = {"family": "stylegan2", "resolution": 16, "img_channels": 1, "z_dim": 8, "w_dim": 8}
+    with pytest.raises(ConfigError, match="haar 3 leaves 2 px"):
+        parse_spec({**values, "haar": 3})
+    with pytest.raises(ConfigError, match="attention at 16 px, but with haar 1 the nets end at 8"):
+        parse_spec({**values, "haar": 1, "attention": [16]})

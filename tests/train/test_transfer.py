@@ -253,7 +253,8 @@ def test_other_widths_leave_whole_layers() -> None:
     assert by_name["D.dense.bias"] == "left"
     assert source_model_overrides(source) == {
         "family": "stylegan2", "spectral_norm": "none", "attention": (), "equalised_lr": True, "blur": "1331",
-        "z_dim": 6, "w_dim": 8, "mapping_layers": 2, "channel_base": 128, "channel_max": 16, "mbstd_group": 4
+        "z_dim": 6, "w_dim": 8, "mapping_layers": 2, "channel_base": 128, "channel_max": 16, "mbstd_group": 4,
+        "haar": 0, "convolutions": 2, "excitation": False,
     }  # fmt: skip
 
 
@@ -266,6 +267,27 @@ def test_another_mapping_is_left_whole(key: str, value: int) -> None:
     by_name = kinds(plan)
     assert by_name["G.synthesis.layers.0.weight"] == "taken"
     assert by_name["G.synthesis.layers.0.affine.bias"] == ("left" if key == "w_dim" else "taken")
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        ({"convolutions": 1}, ("synthesis.layers.", "blocks.")),
+        ({"haar": 1, "resolution": 64}, ("synthesis.to_images.", "from_image.")),
+    ],
+)
+def test_layers_whose_place_means_something_else_are_left(changes: dict, left: tuple[str, ...]) -> None:
+    named = kinds(plan_transfer(source_of(make_spec())[0], make_spec(**changes), ()))
+    for full, kind in named.items():
+        name = full[2:]
+        assert (kind == "left") == name.startswith(left), name
+
+
+def test_between_haar_nets_of_two_sizes_the_coefficients_are_left() -> None:
+    named = kinds(plan_transfer(source_of(make_spec(haar=1))[0], make_spec(haar=1, resolution=64), ()))
+    assert named["G.synthesis.to_images.1.weight"] == named["D.blocks.1.conv1.weight"] == "taken"
+    assert named["G.synthesis.to_images.2.weight"] == named["G.synthesis.to_images.3.weight"] == "left"
+    assert named["D.blocks.0.conv1.weight"] == "left"
 
 
 def test_nothing_in_common_is_an_error() -> None:

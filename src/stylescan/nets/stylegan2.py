@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from stylescan.nets.mapping import MappingNetwork
@@ -19,6 +19,8 @@ from stylescan.nets.noise import noise_maps
 from stylescan.nets.options import ChannelOptions, DataShape
 from stylescan.nets.protocols import Discriminator, Generator, Noise, Stage
 from stylescan.ops.attention import attention_at
+from stylescan.ops.excitation import SkipExcitation
+from stylescan.ops.haar import haar, inverse_haar
 from stylescan.ops.layers import (
     LRELU_GAIN,
     LRELU_SLOPE,
@@ -49,6 +51,12 @@ class StyleGAN2Options(ChannelOptions):
         "1331", description="filter of doubling and halving: [1,3,3,1], the same in StyleGAN's terms, or none"
     )
 
+    haar: int = Field(
+        0, ge=0, le=3, description="levels of the Haar transform between nets and image: each halves the nets' sides"
+    )
+    convolutions: Literal[1, 2] = Field(2, description="3x3 convolutions a resolution, in G and D")
+    excitation: bool = Field(False, description="low resolutions of G weigh the channels of eight times higher ones")
+
     @field_validator("blur", mode="before")
     @classmethod
     def _digits_are_a_name(cls, value: object) -> object:
@@ -63,6 +71,22 @@ class StyleGAN2Spec(DataShape, StyleGAN2Options):
     def fir(self) -> Tensor:
         """The filter of doubling and halving, [K, K]."""
         return fir_filter(BLUR_TAPS[self.blur])
+
+    @property
+    def levels(self) -> list[int]:
+        """The sides that the nets work at: 4, 8, ... up to that of the image, or of its Haar coefficients."""
+        return self.resolutions[: max(len(self.resolutions) - self.haar, 1)]
+
+    @model_validator(mode="after")
+    def _levels_hold_what_is_asked(self) -> Self:
+        if self.resolution >> self.haar < 4:
+            raise ValueError(f"haar {self.haar} leaves {self.resolution >> self.haar} px, the nets need 4")
+        beyond = [side for side in self.attention if side > self.levels[-1]]
+        if beyond:
+            raise ValueError(
+                f"attention at {beyond[0]} px, but with haar {self.haar} the nets end at {self.levels[-1]}"
+            )
+        return self
 
 
 class SynthesisLayer(nn.Module):
@@ -123,33 +147,43 @@ class ToImage(EqualisedLayer):
 
 
 class SynthesisNetwork(nn.Module):
-    """ws [N, num_ws, w_dim] to images [N, C, R, R]; each resolution adds its own image to the upsampled sum."""
+    """ws [N, num_ws, w_dim] to images [N, C, R, R]; each resolution adds its own image to the upsampled sum.
+
+    With a Haar transform the last resolution gives coefficients, to whose mean band that sum is added.
+    """
 
     fir: Tensor
 
     def __init__(self, spec: StyleGAN2Spec) -> None:
         super().__init__()
-        self.num_ws = 2 * len(spec.resolutions)
+        self.haar = spec.haar
+        self.convolutions = spec.convolutions
         self.const = nn.Parameter(torch.randn(spec.width(4), 4, 4))
         layers: list[SynthesisLayer] = []
         to_images: list[ToImage] = []
         before = spec.width(4)
-        for r in spec.resolutions:
+        for r in spec.levels:
             width = spec.width(r)
-            for a, up in ((before, True), (width, False)) if r > 4 else ((width, False),):
+            for a, up in ((before, True), (width, False))[: spec.convolutions] if r > 4 else ((width, False),):
                 layers.append(
                     SynthesisLayer(
                         a, width, w_dim=spec.w_dim, resolution=r, up=up, fir=spec.fir, equalised=spec.equalised_lr
                     )
                 )
-            to_images.append(ToImage(width, spec.img_channels, w_dim=spec.w_dim))
+            bands = 4**spec.haar if r == spec.levels[-1] else 1
+            to_images.append(ToImage(width, spec.img_channels * bands, w_dim=spec.w_dim))
             before = width
+        self.num_ws = len(layers) + 1
         self.layers = nn.ModuleList(layers)
         self.to_images = nn.ModuleList(to_images)
         sides = [layer.noise_const.shape[0] for layer in layers]
         self.noise_shapes = tuple((side, side) for side in sides)
         self.register_buffer("fir", spec.fir, persistent=False)
         self.attention = attention_at({r: spec.width(r) for r in spec.attention})
+        pairs = [(r // 8, r) for r in spec.levels if r >= 32] if spec.excitation else []
+        self.excitation = nn.ModuleDict(
+            {f"r{high}": SkipExcitation(spec.width(low), spec.width(high)) for low, high in pairs}
+        )
 
     def noise_maps(self, n: int, noise: Noise, rng: torch.Generator | None) -> list[Tensor | None]:
         """One map a layer, or None."""
@@ -165,18 +199,32 @@ class SynthesisNetwork(nn.Module):
         maps = self.noise_maps(n, noise, rng)
         x = self.const[None].expand(n, -1, -1, -1).contiguous(memory_format=torch.channels_last)
         image: Tensor | None = None
+        sources: dict[int, Tensor] = {}
         layer = 0
         for block, to_image in enumerate(self.to_images):
-            for _ in range(1 if block == 0 else 2):
+            for _ in range(1 if block == 0 else self.convolutions):
                 x = self.layers[layer](x, ws[:, layer], maps[layer])  # [N, width, r, r]
                 layer += 1
-            if (key := f"r{x.shape[2]}") in self.attention:
+            side = x.shape[2]
+            if (key := f"r{side}") in self.attention:
                 x = self.attention[key](x)
+            if key in self.excitation:
+                x = self.excitation[key](x, sources[side // 8])
+            sources[side] = x
             # a block's image shares its style with the next block's first convolution
-            part = to_image(x, ws[:, layer])  # [N, C, r, r]
-            image = part if image is None else upsample2(image, self.fir) + part
+            part = to_image(x, ws[:, layer])  # [N, C, r, r], or the coefficients at last
+            image = part if image is None else self._add(upsample2(image, self.fir), part)
         assert image is not None
-        return image
+        return inverse_haar(image, self.haar)
+
+    def _add(self, image: Tensor, part: Tensor) -> Tensor:
+        """image [N, C, r, r] and what a block adds: an image, or coefficients [N, 4^haar C, r, r]."""
+        bands = part.shape[1] // image.shape[1]
+        if bands == 1:
+            return image + part
+        n, c, h, w = image.shape
+        means = F.pad((image * 2**self.haar)[:, :, None], (0, 0, 0, 0, 0, bands - 1))  # [N, C, bands, r, r]
+        return part + means.reshape(n, c * bands, h, w)
 
 
 class StyleGAN2Generator(Generator):
@@ -196,12 +244,12 @@ class StyleGAN2Generator(Generator):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a 1x1 shortcut, each scaled by sqrt(1/2): [N, in, H, W] to [N, out, H/2, W/2]."""
+    """3x3 convolutions and a 1x1 shortcut, each scaled by sqrt(1/2): [N, in, H, W] to [N, out, H/2, W/2]."""
 
-    def __init__(self, in_channels: int, out_channels: int, fir: Tensor) -> None:
+    def __init__(self, in_channels: int, out_channels: int, fir: Tensor, *, convolutions: int) -> None:
         super().__init__()
         half = math.sqrt(0.5)
-        self.conv0 = Conv2d(in_channels, in_channels, 3, fir=fir)
+        self.conv0 = Conv2d(in_channels, in_channels, 3, fir=fir) if convolutions == 2 else nn.Identity()
         self.conv1 = Conv2d(in_channels, out_channels, 3, fir=fir, down=True, gain=half)
         self.skip = Conv2d(in_channels, out_channels, 1, fir=fir, down=True, bias=False, activation="linear", gain=half)
 
@@ -219,9 +267,12 @@ class StyleGAN2Discriminator(Discriminator):
         self.spec = spec
         self.mbstd_group = spec.mbstd_group
         fir = spec.fir
-        widths = [spec.width(r) for r in reversed(spec.resolutions)]  # from the image's side down to 4
-        self.from_image = FromImage(spec.img_channels, widths[0])
-        self.blocks = nn.ModuleList(ResidualBlock(a, b, fir) for a, b in pairwise(widths))
+        self.haar = spec.haar
+        widths = [spec.width(r) for r in reversed(spec.levels)]  # from the highest side down to 4
+        self.from_image = FromImage(spec.img_channels * 4**spec.haar, widths[0])
+        self.blocks = nn.ModuleList(
+            ResidualBlock(a, b, fir, convolutions=spec.convolutions) for a, b in pairwise(widths)
+        )
         last = widths[-1]
         self.conv = Conv2d(last + 1, last, 3, fir=fir)
         self.dense = Linear(last * 16, last, activation="lrelu")
@@ -235,7 +286,7 @@ class StyleGAN2Discriminator(Discriminator):
         self, x: Tensor, c: Tensor | None = None, *, group: int | None = None, stage: Stage | None = None
     ) -> Tensor:
         """group: images a group of the minibatch statistics; stage: without meaning here."""
-        x = self.from_image(x)  # [N, width, R, R]
+        x = self.from_image(haar(x, self.haar))  # [N, width, R, R], R / 2^haar
         for block in self.blocks:
             if (key := f"r{x.shape[2]}") in self.attention:
                 x = self.attention[key](x)

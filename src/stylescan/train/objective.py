@@ -20,6 +20,7 @@ from stylescan.nets.protocols import Discriminator, Generator, Stage
 from stylescan.ops.layers import minibatch_group
 from stylescan.runtime import Team
 from stylescan.train.losses import LOSSES, AdversarialLoss
+from stylescan.train.one_pass import require_one_pass
 from stylescan.train.penalties import drift_penalty, gradient_penalty, path_length_penalty, r1_penalty, r2_penalty
 
 Net = Literal["G", "D"]
@@ -34,7 +35,8 @@ class PhaseBatch:
     latent and, an image, the first layer that takes it (num_ws = no mixing); rng: the phase's own generator, for noise.
     team: the processes that share the global batch of team.size * N images; this is one's part of it. augment: what
     becomes of the images ("fake" or "real") before D sees them. real_grad, fake_grad: whether a term differentiates D by
-    them. stage: of growing nets. gamma_factor: multiplies R1 and R2 at this moment.
+    them. stage: of growing nets. gamma_factor: multiplies R1 and R2 at this moment. given_fakes: fakes made before, of
+    c_fake, instead of new ones. teaches_G: D's gradient by the fakes goes on to G.
     """
 
     G: Generator
@@ -54,13 +56,15 @@ class PhaseBatch:
     fake_grad: bool = False
     stage: Stage | None = None
     gamma_factor: float = 1.0
+    given_fakes: Tensor | None = None
+    teaches_G: bool = False
     seen: dict[str, Tensor] = field(default_factory=dict)  # detached scores, for the log
 
     @cached_property
     def ws(self) -> Tensor:
         """Styles [N, num_ws, w_dim], with mixing; G's phases also move the running mean of w."""
         ws = self.G.mapping(self.z, self.c_fake)
-        if self.net == "G":
+        if self.net == "G" or self.teaches_G:
             self.G.mapping.update_w_avg(ws, self.c_fake, total=self.team.sum)
         if self.z_mix is None or self.crossover is None:
             return ws
@@ -92,11 +96,17 @@ class PhaseBatch:
         return self.team.rows(torch.rand(n * self.team.size, generator=self.rng))
 
     @cached_property
+    def made(self) -> Tensor:
+        """Fakes as G makes them, with their graph where G learns."""
+        if self.given_fakes is not None:
+            return self.given_fakes
+        with torch.set_grad_enabled(self.net == "G" or self.teaches_G):
+            return self.synthesise(self.ws)
+
+    @cached_property
     def fake_images(self) -> Tensor:
         """Fakes; where D learns without a graph, or as the start of one where a term differentiates by them."""
-        with torch.set_grad_enabled(self.net == "G"):
-            images = self.synthesise(self.ws)
-        return images.detach().requires_grad_() if self.fake_grad else images
+        return self.made.detach().requires_grad_() if self.fake_grad or self.teaches_G else self.made
 
     @cached_property
     def real_images(self) -> Tensor:
@@ -164,7 +174,7 @@ class Phase:
     """One optimiser step of `net`, due every `interval` steps; its loss is gain * sum of terms, averaged over images.
 
     `shrink`: the phase takes a batch / shrink (path length: 2). `fresh_reals`: it takes reals of its own, which D has
-    not just seen.
+    not just seen. `teaches_G`: its adversarial loss, with G's part in it, moves G as well (one_pass.py).
     """
 
     name: str
@@ -174,6 +184,11 @@ class Phase:
     terms: tuple[Term, ...]
     shrink: int = 1
     fresh_reals: bool = False
+    teaches_G: AdversarialLoss | None = None
+
+    def steps(self, net: Net) -> bool:
+        """Whether the phase steps `net`'s optimiser."""
+        return self.net == net or (net == "G" and self.teaches_G is not None)
 
     @property
     def real_grad(self) -> bool:
@@ -214,17 +229,24 @@ def _penalties_of_D(config: ObjectiveConfig) -> list[tuple[int, Term]]:
 def build_objective(config: ObjectiveConfig) -> tuple[Phase, ...]:
     """Phases in the order in which a step runs them: G, path length, D, its lazy penalties.
 
-    Penalties of interval 1 join D's main phase; those of an equal longer interval share a phase.
+    Penalties of interval 1 join D's main phase; those of an equal longer interval share a phase. With `shared: pass`
+    there is no main phase of G. ConfigError where the loss or the penalties do not allow that.
     """
     loss = LOSSES[config.loss](config)
-    phases = [Phase("G_main", "G", 1, 1.0, (_adversarial(loss, "G"),), fresh_reals=loss.pairs)]
+    one_pass = config.shared == "pass"
+    phases = []
+    if not one_pass:
+        phases.append(Phase("G_main", "G", 1, 1.0, (_adversarial(loss, "G"),), fresh_reals=loss.pairs))
     if config.pl_weight > 0:
         term = Term("pl_penalty", partial(path_length_penalty, weight=config.pl_weight))
         # its batch is smaller, so it stays a phase of its own even at interval 1
         phases.append(Phase("G_pl", "G", config.pl_interval, float(config.pl_interval), (term,), shrink=2))
     penalties = _penalties_of_D(config)
     every_step = [term for interval, term in penalties if interval == 1]
-    phases.append(Phase("D_main", "D", 1, 1.0, (_adversarial(loss, "D"), *every_step)))
+    if one_pass:
+        require_one_pass(config, every_step=[term.name for term in every_step])
+    main = (_adversarial(loss, "D"), *every_step)
+    phases.append(Phase("D_main", "D", 1, 1.0, main, teaches_G=loss if one_pass else None))
     for interval in sorted({interval for interval, _ in penalties} - {1}):
         terms = tuple(term for each, term in penalties if each == interval)
         name = "_".join(["D", *(term.name.removesuffix("_penalty") for term in terms)])
@@ -234,4 +256,4 @@ def build_objective(config: ObjectiveConfig) -> tuple[Phase, ...]:
 
 def lazy_correction(phases: Iterable[Phase], net: Net) -> float:
     """c = 1 / (1 + sum 1 / r_i) over the lazy phases of `net`: the factor of lr and the power of beta."""
-    return 1 / sum(1 / phase.interval for phase in phases if phase.net == net)
+    return 1 / sum(1 / phase.interval for phase in phases if phase.steps(net))

@@ -21,6 +21,7 @@ from stylescan.train.augment import augment, draw
 from stylescan.train.ema import ema_beta, update_ema
 from stylescan.train.lawful import lawful_operations
 from stylescan.train.objective import Kind, Net, Phase, PhaseBatch, build_objective, lazy_correction
+from stylescan.train.one_pass import teach_G
 from stylescan.train.schedule import Level, between, burned_in, level_at, plan_levels
 from stylescan.train.state import TrainState
 from stylescan.train.transfer import g_rests, lr_factor
@@ -105,10 +106,13 @@ def read_reals(reader: BatchReader, setup: Setup, level: Level, nimg: int, devic
     return images if stage is None else at_stage(images, stage), None if c is None else c.to(device)
 
 
-def draw_phase(state: TrainState, phase: Phase, setup: Setup, level: Level, real: Reals) -> PhaseBatch:
+def draw_phase(
+    state: TrainState, phase: Phase, setup: Setup, level: Level, real: Reals, *, fakes_of: PhaseBatch | None = None
+) -> PhaseBatch:
     """The phase's latents, classes and mixing, from a stream of its own at this position.
 
-    They are drawn for the global batch, of which this process keeps its rows; `real` are its rows already.
+    They are drawn for the global batch, of which this process keeps its rows; `real` are its rows already. fakes_of: a
+    phase whose fakes are taken instead of new ones.
     """
     config, team = setup.config, setup.team
     reals, c_real = real
@@ -139,7 +143,7 @@ def draw_phase(state: TrainState, phase: Phase, setup: Setup, level: Level, real
         reals=reals[:local],
         c_real=None if c_real is None else c_real[:local],
         z=team.rows(z).to(device),
-        c_fake=mine(c_fake),
+        c_fake=mine(c_fake) if fakes_of is None else fakes_of.c_fake,
         z_mix=None if crossover is None else mine(z_mix),
         crossover=mine(crossover),
         rng=rng,
@@ -150,6 +154,8 @@ def draw_phase(state: TrainState, phase: Phase, setup: Setup, level: Level, real
         fake_grad=phase.fake_grad,
         stage=stage,
         gamma_factor=between(config.burn_in.gamma_factor, 1.0, burned_in(config, state.nimg)),
+        given_fakes=None if fakes_of is None else fakes_of.made.detach(),
+        teaches_G=phase.teaches_G is not None and not g_rests(config, state.nimg),
     )
 
 
@@ -163,19 +169,30 @@ def _augmentation(state: TrainState, phase: Phase, setup: Setup, n: int) -> Call
     return lambda images, kind: augment(images, numbers[kind], p)
 
 
+def _take_step(net: torch.nn.Module, optimiser: torch.optim.Adam, team: Team) -> None:
+    """One step of an optimiser with the gradients' mean over all processes."""
+    team.mean_(p.grad for p in net.parameters() if p.grad is not None)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+
+
 def run_phase(state: TrainState, phase: Phase, batch: PhaseBatch, stats: StepStats) -> None:
-    """Gradients of one phase's loss, one optimiser step of its net."""
+    """Gradients of one phase's loss, one optimiser step of each net that learns from it."""
     net, optimiser = (state.G, state.opt_G) if phase.net == "G" else (state.D, state.opt_D)
     other = state.D if phase.net == "G" else state.G
     net.requires_grad_(True)
-    other.requires_grad_(False)
+    other.requires_grad_(batch.teaches_G)
     for name in state.frozen if phase.net == "D" else ():
         net.get_parameter(name).requires_grad_(False)
     losses = [(term.name, term.value(batch)) for term in phase.terms]
     sum((values.mean() for _, values in losses), torch.zeros([])).mul(phase.gain).backward()  # type: ignore[no-untyped-call]
-    batch.team.mean_(p.grad for p in net.parameters() if p.grad is not None)
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
+    if phase.teaches_G is not None and batch.teaches_G:
+        by_fakes = batch.fake_images.grad
+        assert by_fakes is not None
+        taught = teach_G(phase.teaches_G, batch.made, by_fakes, batch.seen["real"], batch.seen["fake"])
+        losses.append(("G_loss", taught))
+        _take_step(state.G, state.opt_G, batch.team)
+    _take_step(net, optimiser, batch.team)
     for name, values in losses:
         stats.add(name, values)
     if phase.name == "D_main":
@@ -222,12 +239,16 @@ def train_step(state: TrainState, setup: Setup, stats: StepStats) -> None:
     note_stage(state, level.stage(state.nimg))
     reals = read_reals(setup.reader, setup, level, state.nimg, device)
     _set_optimisers(state, setup, level)
+    of_G: PhaseBatch | None = None
     for phase in setup.phases:
         if phase.net == "G" and g_rests(config, state.nimg):
             continue
         if state.step % phase.interval == 0:
             shown = read_reals(setup.fresh, setup, level, state.nimg, device) if phase.fresh_reals else reals
-            run_phase(state, phase, draw_phase(state, phase, setup, level, shown), stats)
+            batch = draw_phase(state, phase, setup, level, shown, fakes_of=of_G if phase.name == "D_main" else None)
+            run_phase(state, phase, batch, stats)
+            if phase.name == "G_main" and config.objective.shared == "fakes":
+                of_G = batch
     state.step += 1
     state.nimg += level.batch
     state.ada.update(state.step, state.nimg, level.batch)

@@ -123,7 +123,7 @@ class StyleGAN2Rules:
     def home(self, net: Net, name: str) -> str | None:
         """The source's name for the same thing. G counts blocks from 4 px up, D from the image down."""
         if net == "D" and (found := re.match(r"blocks\.(\d+)(\..*)", name)):
-            number = int(found[1]) + len(self.old.resolutions) - len(self.new.resolutions)
+            number = int(found[1]) + len(self.old.levels) - len(self.new.levels)
             return f"blocks.{number}{found[2]}" if number >= 0 else None
         return name
 
@@ -132,17 +132,8 @@ class StyleGAN2Rules:
         tensors = self.source.G if net == "G" else self.source.D
         if tensors is None:
             return "no discriminator came along"
-        keys = ("z_dim", "w_dim", "mapping_layers") if name.startswith("mapping.") else ()
-        changed = scale_change(self.old, self.new, *keys)
-        if changed:
-            return changed
-        if self.k_old == 0 and name in ("mapping.embed.weight", "mapping.embed.bias", "embed.weight"):
-            return "classes are new"
-        image = name.startswith("from_image.") or re.fullmatch(r"synthesis\.to_images\.\d+\.(weight|bias)", name)
-        if image and self.old.img_channels != self.new.img_channels and 1 not in (
-            self.old.img_channels, self.new.img_channels
-        ):  # fmt: skip
-            return f"image channels {self.old.img_channels} -> {self.new.img_channels}"
+        if refusal := self._refusal(name):
+            return refusal
         old = tensors.get(self.home(net, name) or "")
         if old is None:
             return "a new resolution"
@@ -150,15 +141,37 @@ class StyleGAN2Rules:
         rule = next((rule for pattern, rule in rules.items() if re.fullmatch(pattern, name)), None)
         return rule(old) if rule else old
 
+    def _refusal(self, name: str) -> str | None:
+        """Why the source's tensor in this place does not mean the same."""
+        to_image = re.fullmatch(r"synthesis\.to_images\.(\d+)\.(weight|bias)", name)
+        image = to_image or name.startswith("from_image.")
+        keys: tuple[str, ...] = ("z_dim", "w_dim", "mapping_layers") if name.startswith("mapping.") else ()
+        if name.startswith(("synthesis.layers.", "blocks.")):
+            keys = ("convolutions",)  # their numbers mean other layers
+        if image:
+            keys = ("haar",)
+        if changed := scale_change(self.old, self.new, *keys):
+            return changed
+        tops = {len(self.old.levels) - 1, len(self.new.levels) - 1}
+        if self.new.haar and len(tops) == 2 and to_image and int(to_image[1]) in tops:
+            return "one gives an image, the other Haar coefficients"
+        if self.k_old == 0 and name in ("mapping.embed.weight", "mapping.embed.bias", "embed.weight"):
+            return "classes are new"
+        if image and self.old.img_channels != self.new.img_channels and 1 not in (
+            self.old.img_channels, self.new.img_channels
+        ):  # fmt: skip
+            return f"image channels {self.old.img_channels} -> {self.new.img_channels}"
+        return None
+
     def start(self, net: Net, name: str, shape: Shape) -> Tensor | None:
         """What a left tensor starts with where fresh noise would spoil what was taken; None: as initialised.
 
         A new resolution's picture starts at zero, so that G begins as the source's image, enlarged. New classes have
         no say in D's score at first.
         """
-        top = len(self.old.resolutions)
+        top = len(self.old.levels)
         found = re.fullmatch(r"synthesis\.to_images\.(\d+)\.(weight|bias)", name)
-        side = self.old.resolution
+        side = self.old.levels[-1]
         silent = found and int(found[1]) >= top and self.old.width(side) == self.new.width(side)
         no_classes = net == "D" and name == "embed.weight" and self.k_old == 0 and self.source.D is not None
         return torch.zeros(shape) if silent or no_classes else None

@@ -1,0 +1,42 @@
+"""The configurations of `quality_per_minute.py`: a preset and what differs from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Candidate = tuple[str, dict[str, dict[str, Any]]]
+
+_LEAN = {
+    "haar": 1,
+    "convolutions": 1,
+    "channel_base": 2048,
+}  # half the side, half the convolutions, wider where it is cheap
+
+CANDIDATES: dict[str, Candidate] = {
+    "small": ("small", {}),
+    "hinge": ("small", {"objective": {"loss": "hinge"}}),
+    "haar_1": ("small", {"model": {"haar": 1}}),
+    "one_pass": ("small", {"objective": {"shared": "pass"}}),
+    "one_convolution": ("small", {"model": {"convolutions": 1}}),
+    "lean": ("small", {"model": _LEAN, "objective": {"shared": "pass"}}),
+    "pairing": (
+        "small",
+        {
+            "objective": {
+                "loss": "relativistic-pairing",
+                "r1_gamma": 1.0,
+                "r1_interval": 8,
+                "r2_gamma": 1.0,
+                "r2_interval": 8,
+            }
+        },
+    ),
+    "haar_2": ("small", {"model": {"haar": 2, "channel_base": 2048, "channel_max": 128}}),
+    "excitation": ("small", {"model": {"excitation": True}}),
+    "lr_008_batch_8": ("small", {"train": {"batch": 8, "lr": 0.008}}),
+    "wide": ("small", {"model": {"channel_base": 2048, "channel_max": 128}}),
+    "mapping_4_z_128": ("small", {"model": {"mapping_layers": 4, "z_dim": 128, "w_dim": 128}}),
+    "r1_1_every_4": ("small", {"objective": {"r1_gamma": 1.0, "r1_interval": 4}}),
+    "path_length_mixing": ("small", {"objective": {"pl_weight": 2.0, "pl_interval": 8, "mixing": 0.9}}),
+    "ada": ("small", {"augment": {"mode": "ada"}}),
+}

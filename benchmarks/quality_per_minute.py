@@ -1,0 +1,130 @@
+"""Quality for the minutes: configurations trained for equal core-minutes, scored by KID on `select` along the way.
+
+    python benchmarks/quality_per_minute.py --data DATA --out FOLDER --core-minutes 8 [--only NAME ...] [--seeds 0 1]
+    python benchmarks/quality_per_minute.py --out FOLDER --table
+
+Every run is a process of its own on one thread, timed by its processor time, so that the machine's load does not decide.
+It is scored at the marks below; KID and FD on `select` choose, those on the hold-out are only for the table. A run is
+kept as it stands: repeating the command with more core-minutes takes it further, and a run that was cut off goes on from
+its last save. `--core` binds the runs side by side to a core each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from core_minutes import one_thread, side_by_side, train_for
+from quality_candidates import CANDIDATES
+
+MARKS = (2, 4, 8, 15, 22, 30, 45, 60, 75, 90)  # core-minutes at which a run is scored
+FAKES = 480
+CHUNK = 60.0  # seconds of processor time between saves
+
+
+def train_and_score(name: str, data: Path, run: Path, core_minutes: float, seed: int) -> None:
+    """Take one run on until it has used `core_minutes`; RUN/marks.json has a row a mark, RUN/MARK.png a grid."""
+    one_thread()
+    import torch
+
+    from stylescan.config import merge
+    from stylescan.data.prepared import PreparedDataset
+    from stylescan.files import write_json_atomic
+    from stylescan.presets import build_config
+    from stylescan.train.checkpoint import load_checkpoint, save_checkpoint
+    from stylescan.train.pictures import fake_grid, save_grid
+    from stylescan.train.start import fingerprint
+    from stylescan.train.state import build_state
+    from stylescan.train.step import build_setup
+
+    dataset = PreparedDataset.open(data)
+    preset, changes = CANDIDATES[name]
+    config = build_config(preset, fingerprint(dataset), overrides=merge(changes, {"seed": seed}))
+    setup = build_setup(config, dataset, dataset.indices("train"))
+    state = build_state(config, setup.phases, device=torch.device("cpu"))
+    identity = {"config_hash": f"{name} {seed}"}
+    log, saved = run / "marks.json", run / "state"
+    record: dict[str, Any] = {"name": name, "seed": seed, "seconds": 0.0, "marks": []}
+    if saved.is_dir():
+        record = load_checkpoint(saved, state, config_hash=identity["config_hash"])["record"]
+    score = scorer(dataset, state.G_ema)
+    while record["seconds"] < core_minutes * 60:
+        due = next((m for m in MARKS if m * 60 > record["seconds"]), core_minutes)
+        left = min(due, core_minutes) * 60 - record["seconds"]
+        record["seconds"] += train_for(state, setup, min(left, CHUNK))
+        if record["seconds"] >= min(due, core_minutes) * 60:
+            row = {"minutes": min(due, core_minutes), "nimg": state.nimg, **score()}
+            record["marks"].append(row)
+            print(name, seed, json.dumps(row), flush=True)
+            save_grid(run / f"{row['minutes']:g}.png", fake_grid(state.G_ema, bits=dataset.bits))
+        save_checkpoint(saved, state, identity={**identity, "record": record})
+        write_json_atomic(log, record)
+
+
+def scorer(dataset: Any, net: Any) -> Any:
+    """A function that scores the net as it stands by KID and FD on `select` and on the hold-out."""
+    from judge import Judge
+
+    from stylescan.train.pictures import fake_images
+
+    labels = [i % max(dataset.num_classes, 1) for i in range(FAKES)]
+    judges = {split: Judge(dataset, split) for split in ("select", "holdout")}
+
+    def score() -> dict[str, float]:
+        images = fake_images(net, labels, bits=dataset.bits, noise="random")
+        return {f"{split}_{k}": v for split, judge in judges.items() for k, v in judge.distances(images).items()}
+
+    return score
+
+
+def print_table(out: Path) -> None:
+    """Every run's KID on `select` at each mark, best last mark first, as Markdown."""
+    records = [json.loads(path.read_text()) for path in out.glob("*/marks.json")]
+    records = [record for record in records if record["marks"]]
+    used = [m for m in MARKS if any(row["minutes"] == m for record in records for row in record["marks"])]
+    print("| configuration | seed | images shown | " + " | ".join(f"{m} min" for m in used) + " | hold-out |")
+    print("|---" * (len(used) + 4) + "|")
+    for record in sorted(records, key=lambda r: (-r["marks"][-1]["minutes"], r["marks"][-1]["select_kid"])):
+        kid = {row["minutes"]: f"{row['select_kid']:.4f}" for row in record["marks"]}
+        last = record["marks"][-1]
+        cells = [record["name"], str(record["seed"]), f"{last['nimg']:,}", *(kid.get(m, "") for m in used)]
+        print("| " + " | ".join([*cells, f"{last['holdout_kid']:.4f}"]) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--core-minutes", type=float, default=8)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--only", nargs="*", choices=list(CANDIDATES))
+    parser.add_argument("--table", action="store_true", help="print what there is and end")
+    parser.add_argument("--one", choices=list(CANDIDATES), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.table:
+        print_table(arguments.out)
+        return
+    if arguments.data is None:
+        parser.error("--data DATA is needed to train")
+    minutes, data, out = arguments.core_minutes, arguments.data, arguments.out
+    if arguments.one:
+        seed = arguments.seeds[0]
+        run = out / f"{arguments.one}-{seed}"
+        run.mkdir(parents=True, exist_ok=True)
+        train_and_score(arguments.one, data, run, minutes, seed)
+        return
+    os.environ.setdefault("PYTHONHASHSEED", "0")
+    runs = [(name, seed) for name in arguments.only or CANDIDATES for seed in arguments.seeds]
+    own = ["--data", str(data), "--out", str(out), "--core-minutes", str(minutes)]
+    side_by_side(
+        [[__file__, "--one", name, "--seeds", str(seed), *own] for name, seed in runs], workers=arguments.workers
+    )
+    print_table(out)
+
+
+if __name__ == "__main__":
+    main()

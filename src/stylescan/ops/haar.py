@@ -1,0 +1,39 @@
+"""The Haar wavelet transform between an image and the nets (Gal et al. 2021, section 3: SWAGAN).
+
+Orthonormal, so white noise stays white and a gradient's length is the same in pixels and in coefficients. Each level
+halves the side and has four bands for every channel before it: the mean and three details.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# rows: mean, and differences along columns, rows and diagonals; columns: the pixels of a 2x2 square
+_BANDS = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
+
+
+def _bands(like: Tensor) -> Tensor:
+    return torch.tensor(_BANDS, dtype=like.dtype, device=like.device) / 2  # symmetric, and its own inverse
+
+
+def haar(x: Tensor, levels: int = 1) -> Tensor:
+    """Images [N, C, H, W] to coefficients [N, 4^levels C, H / 2^levels, W / 2^levels], channels-last.
+
+    All bands are transformed again at every level (wavelet packets). Channel c's mean band is at 4^levels c, and a
+    constant image a has 2^levels a there.
+    """
+    for _ in range(levels):
+        n, c, h, w = x.shape
+        squares = x.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(n, h // 2, w // 2, c, 4)
+        x = (squares @ _bands(x)).flatten(3).permute(0, 3, 1, 2)
+    return x
+
+
+def inverse_haar(x: Tensor, levels: int = 1) -> Tensor:
+    """What `haar` was made of: [N, 4^levels C, h, w] to [N, C, 2^levels h, 2^levels w]."""
+    for _ in range(levels):
+        n, c, h, w = x.shape
+        squares = x.permute(0, 2, 3, 1).reshape(n, h, w, c // 4, 4) @ _bands(x)
+        x = squares.reshape(n, h, w, c // 4, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(n, c // 4, 2 * h, 2 * w)
+    return x
