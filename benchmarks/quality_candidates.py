@@ -16,9 +16,12 @@ CANDIDATES: dict[str, Candidate] = {
     "small": ("small", {}),
     "hinge": ("small", {"objective": {"loss": "hinge"}}),
     "haar_1": ("small", {"model": {"haar": 1}}),
-    "one_pass": ("small", {"objective": {"shared": "pass"}}),
+    # statistics of a group would mix ratios that differ by orders of magnitude
+    "one_pass": ("small", {"model": {"mbstd_group": 1}, "objective": {"shared": "pass"}}),
     "one_convolution": ("small", {"model": {"convolutions": 1}}),
-    "lean": ("small", {"model": _LEAN, "objective": {"shared": "pass"}}),
+    "lean": ("small", {"model": _LEAN}),
+    "lean_batch_8": ("small", {"model": _LEAN, "train": {"batch": 8, "lr": 0.006}}),
+    "lean_fakes": ("small", {"model": _LEAN, "objective": {"shared": "fakes"}}),
     "pairing": (
         "small",
         {
@@ -33,6 +36,8 @@ CANDIDATES: dict[str, Candidate] = {
     ),
     "haar_2": ("small", {"model": {"haar": 2, "channel_base": 2048, "channel_max": 128}}),
     "excitation": ("small", {"model": {"excitation": True}}),
+    "latent_start": ("small", {"model": {"start": "latent"}}),
+    "lean_latent_batch_2": ("small", {"model": {**_LEAN, "start": "latent"}, "train": {"batch": 2}}),
     "lr_008_batch_8": ("small", {"train": {"batch": 8, "lr": 0.008}}),
     "wide": ("small", {"model": {"channel_base": 2048, "channel_max": 128}}),
     "mapping_4_z_128": ("small", {"model": {"mapping_layers": 4, "z_dim": 128, "w_dim": 128}}),

@@ -151,6 +151,18 @@ def test_excitation_weighs_channels_by_features_of_an_eighth_of_the_side() -> No
     assert not torch.allclose(G(ws, noise="none"), plain)
 
 
+def test_a_latent_start_gives_every_image_features_of_its_own() -> None:
+    G = build_generator(spec(start="latent"), seed=3).synthesis
+    seen = []
+    G.layers[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    ws = torch.randn(2, G.num_ws, 12)
+    G(ws, noise="none")
+    (first,) = seen
+    expected = G.const + (ws[:, 0] @ G.from_w.weight.t() / 12**0.5).reshape(2, 16, 4, 4)
+    torch.testing.assert_close(first, expected)
+    assert not torch.allclose(first[0], first[1])
+
+
 def test_a_haar_transform_that_leaves_no_side_is_refused_by_name() -> None:
     values = {"family": "stylegan2", "resolution": 16, "img_channels": 1, "z_dim": 8, "w_dim": 8}
     with pytest.raises(ConfigError, match="haar 3 leaves 2 px"):

@@ -254,7 +254,7 @@ def test_other_widths_leave_whole_layers() -> None:
     assert source_model_overrides(source) == {
         "family": "stylegan2", "spectral_norm": "none", "attention": (), "equalised_lr": True, "blur": "1331",
         "z_dim": 6, "w_dim": 8, "mapping_layers": 2, "channel_base": 128, "channel_max": 16, "mbstd_group": 4,
-        "haar": 0, "convolutions": 2, "excitation": False,
+        "haar": 0, "convolutions": 2, "start": "constant", "excitation": False,
     }  # fmt: skip
 
 

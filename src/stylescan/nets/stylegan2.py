@@ -55,6 +55,10 @@ class StyleGAN2Options(ChannelOptions):
         0, ge=0, le=3, description="levels of the Haar transform between nets and image: each halves the nets' sides"
     )
     convolutions: Literal[1, 2] = Field(2, description="3x3 convolutions a resolution, in G and D")
+    start: Literal["constant", "latent"] = Field(
+        "constant",
+        description="what G's first 4x4 features are: learned and the same for all, or made of each image's w",
+    )
     excitation: bool = Field(False, description="low resolutions of G weigh the channels of eight times higher ones")
 
     @field_validator("blur", mode="before")
@@ -159,6 +163,7 @@ class SynthesisNetwork(nn.Module):
         self.haar = spec.haar
         self.convolutions = spec.convolutions
         self.const = nn.Parameter(torch.randn(spec.width(4), 4, 4))
+        self.from_w = Linear(spec.w_dim, spec.width(4) * 16) if spec.start == "latent" else None
         layers: list[SynthesisLayer] = []
         to_images: list[ToImage] = []
         before = spec.width(4)
@@ -197,7 +202,10 @@ class SynthesisNetwork(nn.Module):
         """noise: see `noise_maps`; stage: without meaning here."""
         n = ws.shape[0]
         maps = self.noise_maps(n, noise, rng)
-        x = self.const[None].expand(n, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = self.const[None].expand(n, -1, -1, -1)  # [N, width, 4, 4]
+        if self.from_w is not None:
+            x = x + self.from_w(ws[:, 0]).reshape(x.shape)
+        x = x.contiguous(memory_format=torch.channels_last)
         image: Tensor | None = None
         sources: dict[int, Tensor] = {}
         layer = 0
