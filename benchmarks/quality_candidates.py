@@ -38,6 +38,16 @@ CANDIDATES: dict[str, Candidate] = {
     "excitation": ("small", {"model": {"excitation": True}}),
     "latent_start": ("small", {"model": {"start": "latent"}}),
     "lean_latent_batch_2": ("small", {"model": {**_LEAN, "start": "latent"}, "train": {"batch": 2}}),
+    "dcgan": ("dcgan", {}),
+    # StyleGAN2's configuration at 64 px, as it is made for GPUs
+    "standard": (
+        "small",
+        {
+            "model": {"z_dim": 512, "w_dim": 512, "mapping_layers": 2, "channel_base": 8192, "channel_max": 128},
+            "objective": {"r1_gamma": 0.05, "r1_interval": 16, "pl_weight": 2.0, "pl_interval": 4, "mixing": 0.9},
+            "train": {"batch": 16, "lr": 0.0025, "ema_half_life_kimg": 5.0},
+        },
+    ),
     "lr_008_batch_8": ("small", {"train": {"batch": 8, "lr": 0.008}}),
     "wide": ("small", {"model": {"channel_base": 2048, "channel_max": 128}}),
     "mapping_4_z_128": ("small", {"model": {"mapping_layers": 4, "z_dim": 128, "w_dim": 128}}),

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylescan.nets.build import build_discriminator, build_generator
-from stylescan.nets.stylegan2 import StyleGAN2Discriminator, StyleGAN2Spec, SynthesisLayer
+from stylescan.nets.stylegan2 import StyleGAN2Spec, SynthesisLayer
+from stylescan.nets.stylegan2_discriminator import StyleGAN2Discriminator
 from stylescan.ops.layers import Conv2d, EqualisedLayer, Linear
 from stylescan.ops.resample import fir_filter
 from stylescan.ops.spectral import LAYERS, apply_spectral_norm, settle_spectral_norm

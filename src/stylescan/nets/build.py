@@ -14,7 +14,8 @@ from stylescan.nets.dcgan import DCGANDiscriminator, DCGANGenerator, DCGANOption
 from stylescan.nets.protocols import Discriminator, Generator
 from stylescan.nets.r3gan import R3GANDiscriminator, R3GANGenerator, R3GANOptions, R3GANSpec
 from stylescan.nets.stylegan import StyleGANGenerator, StyleGANOptions, StyleGANSpec
-from stylescan.nets.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator, StyleGAN2Options, StyleGAN2Spec
+from stylescan.nets.stylegan2 import StyleGAN2Generator, StyleGAN2Options, StyleGAN2Spec
+from stylescan.nets.stylegan2_discriminator import StyleGAN2Discriminator
 from stylescan.nets.stylegan2_lite import (
     StyleGAN2LiteDiscriminator,
     StyleGAN2LiteGenerator,
