@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "generate": BASE | {"data", "nets", "ops", "runtime"},
     "train": BASE | {"config", "data", "generate", "nets", "ops", "runtime"},
     "evaluate": BASE | {"data", "generate", "nets", "ops", "runtime"},
+    "bench": BASE | {"config", "data", "evaluate", "generate", "nets", "presets", "recipes", "runtime", "train"},
     "runs": BASE | {"config", "data", "evaluate", "generate", "presets", "recipes", "runtime", "train"},
     "api": BASE | {"advice", "data", "evaluate", "generate", "runs", "train"},
     "__init__": {"errors", "data", "generate", "runs", "api"},

@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError
 from cyclopts.exceptions import UnusedCliTokensError
 
 from stylescan import __version__
+from stylescan.cli.bench import bench
 from stylescan.cli.compare import compare
 from stylescan.cli.demo import demo
 from stylescan.cli.direction import direction
@@ -41,7 +42,7 @@ From scans to judged images in four commands:
     stylescan generate RUN --seeds 0-15 --out IMAGES
 
 Without data: `stylescan demo`. To look at a model: pictures, mix, interpolate, truncation. To understand it: compare,
-embed, direction, project, reader-study. To hand data on: export.
+embed, direction, project, reader-study. To hand data on: export. What this machine makes of a preset: bench.
 Synthetic images are not for diagnosis.
 """
 
@@ -50,7 +51,7 @@ USER_FAULT, INTERNAL_FAULT, INTERRUPTED = 2, 70, 130
 app = App(name="stylescan", help=HELP, version=__version__, help_format="markdown")
 VERBS = (
     prepare, train, evaluate, generate, pictures, mix, interpolate, truncation, compare, embed, project, direction,
-    reader_study, export, demo, presets,
+    reader_study, export, demo, presets, bench,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb)

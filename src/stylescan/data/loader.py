@@ -61,6 +61,9 @@ class BatchReader:
         index = self.positions(nimg, batch)[part[0] :: part[1]]
         return to_unit_range(self.dataset.read(index)), torch.from_numpy(self.dataset.labels[index])
 
+    def close(self) -> None:
+        """Let go of what reading holds: nothing here, a thread in readers that read ahead."""
+
     def class_frequencies(self) -> np.ndarray:
         """Share of each class among the chosen images [K] (empty without classes): what fakes are drawn from."""
         k = self.dataset.num_classes
