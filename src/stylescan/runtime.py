@@ -43,6 +43,34 @@ def set_threads(count: int | None) -> int:
     return torch.get_num_threads()
 
 
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What matters of a device for the number formats to compute in.
+
+    kind: cpu, cuda, ...; name: the model's, as its maker calls it; bf16: whether it has units that multiply bfloat16.
+    """
+
+    kind: str
+    name: str
+    bf16: bool
+
+
+def device_facts(device: torch.device) -> DeviceFacts:
+    """The facts of `device`, from torch's own account of it.
+
+    CUDA has bfloat16 units (and TF32) from compute capability 8.0 on; a CPU by AMX, AVX512-BF16 or Arm's BF16 extension.
+    Without them bfloat16 is emulated: on a CPU ten times slower than float32.
+    """
+    if device.type == "cuda":
+        major, _ = torch.cuda.get_device_capability(device)
+        return DeviceFacts("cuda", torch.cuda.get_device_name(device), major >= 8)
+    if device.type == "cpu":
+        has = torch.cpu.get_capabilities()
+        name = str(has.get("cpu_name") or platform.machine())
+        return DeviceFacts("cpu", name, any(bool(has.get(unit)) for unit in ("amx_bf16", "avx512_bf16", "bf16")))
+    return DeviceFacts(device.type, device.type, False)
+
+
 def environment(device: torch.device, team: Team | None = None) -> dict[str, Any]:
     """What bitwise equality of two runs depends on: machine type, torch, device, number of processes and threads."""
     return {

@@ -227,7 +227,7 @@ class SynthesisNetwork(nn.Module):
         if bands == 1:
             return image + part
         n, c, h, w = image.shape
-        means = F.pad((image * 2**self.haar)[:, :, None], (0, 0, 0, 0, 0, bands - 1))  # [N, C, bands, r, r]
+        means = F.pad(image[:, :, None], (0, 0, 0, 0, 0, bands - 1))  # [N, C, bands, r, r]
         return part + means.reshape(n, c * bands, h, w)
 
 
