@@ -12,6 +12,10 @@ _LEAN = {
     "channel_base": 2048,
 }  # half the side, half the convolutions, wider where it is cheap
 
+_PAIRING = {
+    "loss": "relativistic-pairing", "r1_gamma": 1.0, "r1_interval": 8, "r2_gamma": 1.0, "r2_interval": 8,
+}  # fmt: skip
+
 CANDIDATES: dict[str, Candidate] = {
     "small": ("small", {}),
     "hinge": ("small", {"objective": {"loss": "hinge"}}),
@@ -22,18 +26,8 @@ CANDIDATES: dict[str, Candidate] = {
     "lean": ("small", {"model": _LEAN}),
     "lean_batch_8": ("small", {"model": _LEAN, "train": {"batch": 8, "lr": 0.006}}),
     "lean_fakes": ("small", {"model": _LEAN, "objective": {"shared": "fakes"}}),
-    "pairing": (
-        "small",
-        {
-            "objective": {
-                "loss": "relativistic-pairing",
-                "r1_gamma": 1.0,
-                "r1_interval": 8,
-                "r2_gamma": 1.0,
-                "r2_interval": 8,
-            }
-        },
-    ),
+    "pairing": ("small", {"objective": _PAIRING}),
+    "pairing_one_pass": ("small", {"model": {"mbstd_group": 1}, "objective": {**_PAIRING, "shared": "pass"}}),
     "haar_2": ("small", {"model": {"haar": 2, "channel_base": 2048, "channel_max": 128}}),
     "excitation": ("small", {"model": {"excitation": True}}),
     "latent_start": ("small", {"model": {"start": "latent"}}),
@@ -50,6 +44,7 @@ CANDIDATES: dict[str, Candidate] = {
     ),
     "lr_008_batch_8": ("small", {"train": {"batch": 8, "lr": 0.008}}),
     "wide": ("small", {"model": {"channel_base": 2048, "channel_max": 128}}),
+    "wide_at_the_top": ("small", {"model": {"channel_base": 2048}}),
     "mapping_4_z_128": ("small", {"model": {"mapping_layers": 4, "z_dim": 128, "w_dim": 128}}),
     "r1_1_every_4": ("small", {"objective": {"r1_gamma": 1.0, "r1_interval": 4}}),
     "path_length_mixing": ("small", {"objective": {"pl_weight": 2.0, "pl_interval": 8, "mixing": 0.9}}),

@@ -127,6 +127,9 @@ class TrainConfig(_Frozen):
     lr: float = Field(0.0025, gt=0, description="Adam's learning rate of G and D before the lazy correction")
     beta1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the mean gradient, before the lazy correction")
     beta2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the squared gradient, before the correction")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="of the nets' convolutions: auto = bf16 on GPUs that have the units, else fp32"
+    )
     ema_half_life_kimg: float = Field(10.0, gt=0, description="half-life of the averaged generator G_ema")
     ema_rampup: float | None = Field(0.05, gt=0, description="half-life is at most this share of the images so far")
     checkpoint_kimg: float = Field(gt=0, description="between checkpoints")

@@ -71,6 +71,11 @@ def device_facts(device: torch.device) -> DeviceFacts:
     return DeviceFacts(device.type, device.type, False)
 
 
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """`x` on `device`, without waiting for CUDA's queue of kernels; `x` itself where it is there already."""
+    return x.to(device, non_blocking=device.type == "cuda")  # elsewhere the source would have to outlive the copy
+
+
 def environment(device: torch.device, team: Team | None = None) -> dict[str, Any]:
     """What bitwise equality of two runs depends on: machine type, torch, device, number of processes and threads."""
     return {

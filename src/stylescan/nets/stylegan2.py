@@ -125,9 +125,9 @@ class SynthesisLayer(nn.Module):
         s = self.affine(w)  # [N, in]
         d = demodulation(self.weight, s) * LRELU_GAIN  # [N, out]
         x = modulated_conv2d(x, self.weight, s, f=self.fir if self.up else None)
-        x = torch.addcmul(self.bias[None, :, None, None] * LRELU_GAIN, x, d[:, :, None, None])
+        x = torch.addcmul((self.bias * LRELU_GAIN).to(x.dtype)[None, :, None, None], x, d.to(x.dtype)[:, :, None, None])
         if noise is not None:
-            x = x.add_(noise * (self.noise_strength * LRELU_GAIN))
+            x = x.add_((noise * (self.noise_strength * LRELU_GAIN)).to(x.dtype))
         return F.leaky_relu_(x, LRELU_SLOPE)
 
 

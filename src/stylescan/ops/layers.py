@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stylescan.ops.full_precision import full_precision
 from stylescan.ops.resample import blur, downsample2
 
 LRELU_SLOPE = 0.2
@@ -76,7 +77,8 @@ class Linear(EqualisedLayer):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight * self.weight_gain
         bias = None if self.bias is None else self.bias * self.bias_gain
-        x = F.linear(x, weight, bias)  # [N, out]
+        with full_precision(x):
+            x = F.linear(x.to(weight.dtype), weight, bias)  # [N, out]
         return F.leaky_relu_(x, LRELU_SLOPE) if self.activation == "lrelu" else x
 
 
@@ -162,6 +164,7 @@ def minibatch_std(x: Tensor, *, limit: int = 4) -> Tensor:
     """
     n, c, h, w = x.shape
     g = minibatch_group(n, limit)
+    x = x.float() if x.dtype == torch.bfloat16 else x
     y = x.reshape(g, n // g, c, h, w)
     std = (y.var(dim=0, correction=0) + 1e-8).sqrt()  # [N/g, C, H, W]
     channel = std.mean(dim=(1, 2, 3)).repeat(g)[:, None, None, None].expand(n, 1, h, w)

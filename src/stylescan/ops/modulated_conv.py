@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylescan.ops.full_precision import full_precision
 from stylescan.ops.resample import blur, upfirdn_plain
 
 DEMOD_EPS = 1e-8
@@ -19,7 +20,8 @@ DEMOD_EPS = 1e-8
 def demodulation(weight: Tensor, s: Tensor) -> Tensor:
     """1 / sqrt(sum over inputs and taps of (s w)^2 + eps): [N, C_out], from weight [C_out, C_in, k, k], s [N, C_in]."""
     energy = weight.square().sum(dim=(2, 3))  # [C_out, C_in]
-    return (s.square() @ energy.t() + DEMOD_EPS).rsqrt()
+    with full_precision(s):
+        return (s.square() @ energy.t() + DEMOD_EPS).rsqrt()
 
 
 def modulated_conv2d(x: Tensor, weight: Tensor, s: Tensor, *, f: Tensor | None = None) -> Tensor:
@@ -28,7 +30,7 @@ def modulated_conv2d(x: Tensor, weight: Tensor, s: Tensor, *, f: Tensor | None =
     x: [N, C_in, H, W]; weight: [C_out, C_in, 3, 3]; s: [N, C_in]; f: with a filter [K, K], K even, the output has
     twice the side (transposed convolution, then low-pass). Returns [N, C_out, H or 2H, W or 2W].
     """
-    x = x * s[:, :, None, None]
+    x = x * s.to(x.dtype)[:, :, None, None]
     if f is None:
         return F.conv2d(x, weight, padding=weight.shape[2] // 2)
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, C_out, 2H + 1, 2W + 1]

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylescan.ops.full_precision import full_precision
+
 FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
@@ -47,7 +49,8 @@ class _Filter(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
         ctx.save_for_backward(weight)
         ctx.geometry = (stride, padding, x.shape[2])
-        return F.conv2d(x, weight, stride=stride, padding=padding, groups=x.shape[1])
+        with full_precision(x):  # x keeps its type: its derivative must have it too
+            return F.conv2d(x, weight, stride=stride, padding=padding, groups=x.shape[1])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -64,9 +67,10 @@ class _FilterTransposed(torch.autograd.Function):
         ctx.save_for_backward(weight)
         ctx.geometry = (stride, padding)
         natural = (x.shape[2] - 1) * stride - 2 * padding + weight.shape[2]
-        return F.conv_transpose2d(
-            x, weight, stride=stride, padding=padding, output_padding=size - natural, groups=x.shape[1]
-        )
+        with full_precision(x):
+            return F.conv_transpose2d(
+                x, weight, stride=stride, padding=padding, output_padding=size - natural, groups=x.shape[1]
+            )
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -86,18 +90,21 @@ def _transposed(x: Tensor, weight: Tensor, stride: int, padding: int, size: int)
     return out
 
 
-def _depthwise(f: Tensor, channels: int, gain: float) -> Tensor:
-    return (f * gain)[None, None].expand(channels, 1, *f.shape).contiguous(memory_format=torch.channels_last)
+def _depthwise(f: Tensor, x: Tensor, gain: float) -> Tensor:
+    channels = x.shape[1]
+    return (
+        (f * gain).to(x.dtype)[None, None].expand(channels, 1, *f.shape).contiguous(memory_format=torch.channels_last)
+    )
 
 
 def blur(x: Tensor, f: Tensor, *, padding: int, gain: float = 1) -> Tensor:
     """Low-pass filter `x` [N, C, H, W] with symmetric `f` [K, K]; square images. Returns side H + 2 padding - K + 1."""
-    return _filtered(x, _depthwise(f, x.shape[1], gain), 1, padding)
+    return _filtered(x, _depthwise(f, x, gain), 1, padding)
 
 
 def downsample2(x: Tensor, f: Tensor) -> Tensor:
     """Filter and halve: [N, C, H, W] to [N, C, H/2, W/2]; a constant image stays constant away from the border."""
-    return _filtered(x, _depthwise(f, x.shape[1], 1.0), 2, (f.shape[0] - 2) // 2)
+    return _filtered(x, _depthwise(f, x, 1.0), 2, (f.shape[0] - 2) // 2)
 
 
 def upsample2(x: Tensor, f: Tensor) -> Tensor:
@@ -105,4 +112,4 @@ def upsample2(x: Tensor, f: Tensor) -> Tensor:
 
     The symmetric filter makes upsampling four times the adjoint of `downsample2`.
     """
-    return _transposed(x, _depthwise(f, x.shape[1], 4.0), 2, (f.shape[0] - 2) // 2, 2 * x.shape[2])
+    return _transposed(x, _depthwise(f, x, 4.0), 2, (f.shape[0] - 2) // 2, 2 * x.shape[2])

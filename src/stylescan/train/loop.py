@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -73,7 +74,9 @@ class Trainer:
     notice: Callable[[str], None] = lambda _: None
 
     def __post_init__(self) -> None:
-        self.setup = build_setup(self.config, self.dataset, self.dataset.indices("train"), team=self.team)
+        self.setup = build_setup(
+            self.config, self.dataset, self.dataset.indices("train"), team=self.team, device=self.device
+        )
         self.state: TrainState = build_state(self.config, self.setup.phases, device=self.device)
         note_stage(self.state, self.setup.levels[0].stage(0))
         self.stats = StepStats()
@@ -90,7 +93,7 @@ class Trainer:
         self._enter()
         clock = _Clock(self.state.nimg)
         stopped: str | None = None
-        with stop_on_signals() as stop:
+        with closing(self.setup), stop_on_signals() as stop:
             while self.state.nimg < self.total_nimg and stopped is None:
                 before = self.state.nimg
                 train_step(self.state, self.setup, self.stats)

@@ -51,7 +51,7 @@ def measure_cost(
     """
     # a rest of G at the start must not pass for the whole run's pace
     config = config.model_copy(update={"transfer": config.transfer.model_copy(update={"d_alone": 0.0})})
-    setup = build_setup(config, dataset, dataset.indices("train"), team=team)
+    setup = build_setup(config, dataset, dataset.indices("train"), team=team, device=device)
     state = build_state(config, setup.phases, device=device)
     stats, n = StepStats(), len(setup.levels)
 
@@ -75,6 +75,7 @@ def measure_cost(
         done, seconds = timed(max(steps // n, 1), limit_s / n)
         all_steps += done
         seconds_per_image += share * seconds / (done * level.batch)
+    setup.close()
     count = [sum(p.numel() for p in net.parameters()) for net in (state.G, state.D)]
     return Cost(count[0], count[1], seconds_per_image, all_steps, peak_memory_mb())
 

@@ -22,6 +22,7 @@ from stylescan.runtime import Team
 from stylescan.train.losses import LOSSES, AdversarialLoss
 from stylescan.train.one_pass import require_one_pass
 from stylescan.train.penalties import drift_penalty, gradient_penalty, path_length_penalty, r1_penalty, r2_penalty
+from stylescan.train.precision import Precision
 
 Net = Literal["G", "D"]
 Kind = Literal["fake", "real"]
@@ -36,7 +37,8 @@ class PhaseBatch:
     team: the processes that share the global batch of team.size * N images; this is one's part of it. augment: what
     becomes of the images ("fake" or "real") before D sees them. real_grad, fake_grad: whether a term differentiates D by
     them. stage: of growing nets. gamma_factor: multiplies R1 and R2 at this moment. given_fakes: fakes made before, of
-    c_fake, instead of new ones. teaches_G: D's gradient by the fakes goes on to G.
+    c_fake, instead of new ones. teaches_G: D's gradient by the fakes goes on to G. precision: of the nets' inside; images
+    and scores are float32.
     """
 
     G: Generator
@@ -58,6 +60,7 @@ class PhaseBatch:
     gamma_factor: float = 1.0
     given_fakes: Tensor | None = None
     teaches_G: bool = False
+    precision: Precision = field(default_factory=Precision)
     seen: dict[str, Tensor] = field(default_factory=dict)  # detached scores, for the log
 
     @cached_property
@@ -75,17 +78,22 @@ class PhaseBatch:
     def synthesise(self, ws: Tensor) -> Tensor:
         """Images [N, C, H, W] with fresh noise."""
         if self.team.size == 1:
-            return self.G.synthesis(ws, noise="random", rng=self.rng, stage=self.stage)
+            with self.precision.nets():
+                images = self.G.synthesis(ws, noise="random", rng=self.rng, stage=self.stage)
+            return self.precision.result(images)
         shapes = self.G.synthesis.noise_shapes
         sizes = [h * w for h, w in shapes]
         parts = torch.split(self.draw_normal((ws.shape[0], sum(sizes))).to(ws), sizes, dim=1)
         maps = [part.reshape(-1, 1, h, w) for part, (h, w) in zip(parts, shapes)]
-        return self.G.synthesis(ws, noise=maps, stage=self.stage)
+        with self.precision.nets():
+            images = self.G.synthesis(ws, noise=maps, stage=self.stage)
+        return self.precision.result(images)
 
     def score(self, images: Tensor, c: Tensor | None, *, group: int | None = None) -> Tensor:
         """D's scores [N] of images [N, C, H, W] as they are."""
-        scores: Tensor = self.D(images, c, group=group, stage=self.stage)
-        return scores
+        with self.precision.nets():
+            scores: Tensor = self.D(images, c, group=group, stage=self.stage)
+        return self.precision.result(scores)
 
     def draw_normal(self, shape: Sequence[int]) -> Tensor:
         """Standard normal numbers of the phase's stream, shape [N, ...]: drawn for the global batch, on the CPU."""

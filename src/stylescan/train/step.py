@@ -11,17 +11,19 @@ from torch import Tensor
 
 from stylescan.config import RunConfig
 from stylescan.data.loader import BatchReader, ImageSource
+from stylescan.data.prefetch import reader_for
 from stylescan.errors import ConfigError
 from stylescan.nets.growing import at_stage, reached_by
 from stylescan.nets.protocols import Stage, one_hot
 from stylescan.randomness import derive_seed, torch_generator
-from stylescan.runtime import Team
+from stylescan.runtime import Team, device_facts, to_device
 from stylescan.train.ada import check_augment
 from stylescan.train.augment import augment, draw
 from stylescan.train.ema import ema_beta, update_ema
 from stylescan.train.lawful import lawful_operations
 from stylescan.train.objective import Kind, Net, Phase, PhaseBatch, build_objective, lazy_correction
 from stylescan.train.one_pass import teach_G
+from stylescan.train.precision import Precision, choose_precision
 from stylescan.train.schedule import Level, between, burned_in, level_at, plan_levels
 from stylescan.train.state import TrainState
 from stylescan.train.transfer import g_rests, lr_factor
@@ -45,6 +47,12 @@ class Setup:
     frequencies: Tensor
     team: Team
     operations: tuple[str, ...]
+    precision: Precision
+
+    def close(self) -> None:
+        """End the readers' threads, where there are any."""
+        self.reader.close()
+        self.fresh.close()
 
 
 def check_config(config: RunConfig, *, processes: int) -> None:
@@ -59,17 +67,29 @@ def check_config(config: RunConfig, *, processes: int) -> None:
             )
 
 
-def build_setup(config: RunConfig, dataset: ImageSource, indices: np.ndarray, *, team: Team | None = None) -> Setup:
-    """The setup of a run over the images `indices` of `dataset`; ConfigError as `check_config`."""
+def build_setup(
+    config: RunConfig,
+    dataset: ImageSource,
+    indices: np.ndarray,
+    *,
+    team: Team | None = None,
+    device: torch.device | None = None,
+) -> Setup:
+    """The setup of a run over the images `indices` of `dataset`, on `device` (the CPU if left out).
+
+    ConfigError as `check_config` and `choose_precision`.
+    """
+    device = device or torch.device("cpu")
     team = team or Team()
     check_config(config, processes=team.size)
-    reader = BatchReader(dataset, indices, seed=config.seed)
-    fresh = BatchReader(dataset, indices, seed=derive_seed(config.seed, "fresh_reals"))
+    reader = reader_for(device, dataset, indices, seed=config.seed)
+    fresh = reader_for(device, dataset, indices, seed=derive_seed(config.seed, "fresh_reals"))
     frequencies = torch.from_numpy(reader.class_frequencies()).float()
     lawful = lawful_operations(config.data, config.augment.leave_out)
     operations = () if config.augment.mode == "none" else lawful.allowed
     phases, levels = build_objective(config.objective), plan_levels(config)
-    return Setup(config, phases, levels, reader, fresh, frequencies, team, operations)
+    precision = choose_precision(config.train.precision, device_facts(device))
+    return Setup(config, phases, levels, reader, fresh, frequencies, team, operations, precision)
 
 
 @dataclass
@@ -102,8 +122,8 @@ def read_reals(reader: BatchReader, setup: Setup, level: Level, nimg: int, devic
     """This process's rows of the batch after `nimg` images: (reals as the nets see them at this stage, classes)."""
     images, labels = reader.batch(nimg, level.batch, part=(setup.team.rank, setup.team.size))
     c = one_hot(labels.tolist(), setup.reader.dataset.num_classes)
-    stage, images = level.stage(nimg), images.to(device)
-    return images if stage is None else at_stage(images, stage), None if c is None else c.to(device)
+    stage, images = level.stage(nimg), to_device(images, device)
+    return images if stage is None else at_stage(images, stage), None if c is None else to_device(c, device)
 
 
 def draw_phase(
@@ -133,7 +153,7 @@ def draw_phase(
         crossover = torch.where(mixed, crossover, state.G.num_ws)
 
     def mine(x: Tensor | None) -> Tensor | None:
-        return None if x is None else team.rows(x).to(device)
+        return None if x is None else to_device(team.rows(x), device)
 
     local = n // team.size
     return PhaseBatch(
@@ -142,7 +162,7 @@ def draw_phase(
         net=phase.net,
         reals=reals[:local],
         c_real=None if c_real is None else c_real[:local],
-        z=team.rows(z).to(device),
+        z=to_device(team.rows(z), device),
         c_fake=mine(c_fake) if fakes_of is None else fakes_of.c_fake,
         z_mix=None if crossover is None else mine(z_mix),
         crossover=mine(crossover),
@@ -156,6 +176,7 @@ def draw_phase(
         gamma_factor=between(config.burn_in.gamma_factor, 1.0, burned_in(config, state.nimg)),
         given_fakes=None if fakes_of is None else fakes_of.made.detach(),
         teaches_G=phase.teaches_G is not None and not g_rests(config, state.nimg),
+        precision=setup.precision.of_phase(phase.interval),
     )
 
 
@@ -246,7 +267,8 @@ def train_step(state: TrainState, setup: Setup, stats: StepStats) -> None:
         if state.step % phase.interval == 0:
             shown = read_reals(setup.fresh, setup, level, state.nimg, device) if phase.fresh_reals else reals
             batch = draw_phase(state, phase, setup, level, shown, fakes_of=of_G if phase.name == "D_main" else None)
-            run_phase(state, phase, batch, stats)
+            with setup.precision.kernels():
+                run_phase(state, phase, batch, stats)
             if phase.name == "G_main" and config.objective.shared == "fakes":
                 of_G = batch
     state.step += 1
