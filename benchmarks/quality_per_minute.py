@@ -6,26 +6,83 @@
 Every run is a process of its own on one thread, timed by its processor time, so that the machine's load does not decide.
 It is scored at the marks below; KID and FD on `select` choose, those on the hold-out are only for the table. A run is
 kept as it stands: repeating the command with more core-minutes takes it further, and a run that was cut off goes on from
-its last save. `--core` binds the runs side by side to a core each.
+its last save. Longer and shorter averages of the same generator (--averages, half-lives in kimg) are kept and scored
+beside the configuration's own: the length of G_ema needs no runs of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
-import os
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core_minutes import one_thread, side_by_side, train_for
+from core_minutes import one_thread, side_by_side
 from quality_candidates import CANDIDATES
+
+if TYPE_CHECKING:
+    from stylescan.config import RunConfig
+    from stylescan.train.state import TrainState
+    from stylescan.train.step import Setup
 
 MARKS = (2, 4, 8, 15, 22, 30, 45, 60, 75, 90)  # core-minutes at which a run is scored
 FAKES = 480
 CHUNK = 60.0  # seconds of processor time between saves
 
 
-def train_and_score(name: str, data: Path, run: Path, core_minutes: float, seed: int) -> None:
+class Averages:
+    """G averaged with other half-lives than the configuration's, kept beside a run."""
+
+    def __init__(self, state: TrainState, config: RunConfig, half_lives_kimg: list[float], path: Path) -> None:
+        self.state, self.config, self.path = state, config, path
+        self.nets = {str(each): copy.deepcopy(state.G_ema) for each in half_lives_kimg}
+
+    def load(self) -> None:
+        """Those of the last save; one that is new begins as the configuration's own average."""
+        from safetensors.torch import load_file
+
+        for name, net in self.nets.items():
+            net.load_state_dict(self.state.G_ema.state_dict())
+            if (self.path / f"{name}.safetensors").is_file():
+                net.load_state_dict(load_file(self.path / f"{name}.safetensors"))
+
+    def save(self) -> None:
+        """Beside the run's own checkpoint, which names no such files."""
+        from safetensors.torch import save
+
+        from stylescan.files import write_bytes_atomic
+
+        self.path.mkdir(exist_ok=True)
+        for name, net in self.nets.items():
+            tensors = {key: value.contiguous() for key, value in net.state_dict().items()}
+            write_bytes_atomic(self.path / f"{name}.safetensors", save(tensors))
+
+    def update(self) -> None:
+        """After a step."""
+        from stylescan.train.ema import ema_beta, update_ema
+
+        batch, rampup = self.config.train.batch, self.config.train.ema_rampup
+        for name, net in self.nets.items():
+            beta = ema_beta(batch=batch, nimg=self.state.nimg, half_life_kimg=float(name), rampup=rampup)
+            update_ema(net, self.state.G, beta)
+
+
+def train_for(state: TrainState, setup: Setup, averages: Averages, seconds: float) -> float:
+    """Train until `seconds` of processor time are used; returns what was used, a step more at most."""
+    from stylescan.train.step import StepStats, train_step
+
+    stats, started = StepStats(), time.process_time()
+    while time.process_time() - started < seconds:
+        train_step(state, setup, stats)
+        averages.update()
+    return time.process_time() - started
+
+
+def train_and_score(
+    name: str, data: Path, run: Path, core_minutes: float, seed: int, half_lives_kimg: list[float]
+) -> None:
     """Take one run on until it has used `core_minutes`; RUN/marks.json has a row a mark, RUN/MARK.png a grid."""
     one_thread()
     import torch
@@ -50,22 +107,27 @@ def train_and_score(name: str, data: Path, run: Path, core_minutes: float, seed:
     record: dict[str, Any] = {"name": name, "seed": seed, "seconds": 0.0, "marks": []}
     if saved.is_dir():
         record = load_checkpoint(saved, state, config_hash=identity["config_hash"])["record"]
-    score = scorer(dataset, state.G_ema)
+    averages = Averages(state, config, half_lives_kimg, run / "averages")
+    averages.load()
+    score = scorer(dataset)
     while record["seconds"] < core_minutes * 60:
         due = next((m for m in MARKS if m * 60 > record["seconds"]), core_minutes)
         left = min(due, core_minutes) * 60 - record["seconds"]
-        record["seconds"] += train_for(state, setup, min(left, CHUNK))
+        record["seconds"] += train_for(state, setup, averages, min(left, CHUNK))
         if record["seconds"] >= min(due, core_minutes) * 60:
-            row = {"minutes": min(due, core_minutes), "nimg": state.nimg, **score()}
+            row = {"minutes": min(due, core_minutes), "nimg": state.nimg, **score(state.G_ema)}
+            for each, net in averages.nets.items():
+                row |= {f"{key}_at_{each}": value for key, value in score(net).items() if key.endswith("kid")}
             record["marks"].append(row)
             print(name, seed, json.dumps(row), flush=True)
             save_grid(run / f"{row['minutes']:g}.png", fake_grid(state.G_ema, bits=dataset.bits))
+        averages.save()
         save_checkpoint(saved, state, identity={**identity, "record": record})
         write_json_atomic(log, record)
 
 
-def scorer(dataset: Any, net: Any) -> Any:
-    """A function that scores the net as it stands by KID and FD on `select` and on the hold-out."""
+def scorer(dataset: Any) -> Any:
+    """A function that scores a net as it stands by KID and FD on `select` and on the hold-out."""
     from judge import Judge
 
     from stylescan.train.pictures import fake_images
@@ -73,7 +135,7 @@ def scorer(dataset: Any, net: Any) -> Any:
     labels = [i % max(dataset.num_classes, 1) for i in range(FAKES)]
     judges = {split: Judge(dataset, split) for split in ("select", "holdout")}
 
-    def score() -> dict[str, float]:
+    def score(net: Any) -> dict[str, float]:
         images = fake_images(net, labels, bits=dataset.bits, noise="random")
         return {f"{split}_{k}": v for split, judge in judges.items() for k, v in judge.distances(images).items()}
 
@@ -84,8 +146,8 @@ def print_table(out: Path) -> None:
     """Every run's KID on `select` at each mark, best last mark first, as Markdown."""
     records = [json.loads(path.read_text()) for path in out.glob("*/marks.json")]
     records = [record for record in records if record["marks"]]
-    used = [m for m in MARKS if any(row["minutes"] == m for record in records for row in record["marks"])]
-    print("| configuration | seed | images shown | " + " | ".join(f"{m} min" for m in used) + " | hold-out |")
+    used = sorted({row["minutes"] for record in records for row in record["marks"]})
+    print("| configuration | seed | images shown | " + " | ".join(f"{m:g} min" for m in used) + " | hold-out |")
     print("|---" * (len(used) + 4) + "|")
     for record in sorted(records, key=lambda r: (-r["marks"][-1]["minutes"], r["marks"][-1]["select_kid"])):
         kid = {row["minutes"]: f"{row['select_kid']:.4f}" for row in record["marks"]}
@@ -101,6 +163,7 @@ def main() -> None:
     parser.add_argument("--core-minutes", type=float, default=8)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--averages", type=float, nargs="*", default=[0.3, 3.0, 10.0], help="half-lives in kimg")
     parser.add_argument("--only", nargs="*", choices=list(CANDIDATES))
     parser.add_argument("--table", action="store_true", help="print what there is and end")
     parser.add_argument("--one", choices=list(CANDIDATES), help=argparse.SUPPRESS)
@@ -115,11 +178,11 @@ def main() -> None:
         seed = arguments.seeds[0]
         run = out / f"{arguments.one}-{seed}"
         run.mkdir(parents=True, exist_ok=True)
-        train_and_score(arguments.one, data, run, minutes, seed)
+        train_and_score(arguments.one, data, run, minutes, seed, arguments.averages)
         return
-    os.environ.setdefault("PYTHONHASHSEED", "0")
     runs = [(name, seed) for name in arguments.only or CANDIDATES for seed in arguments.seeds]
     own = ["--data", str(data), "--out", str(out), "--core-minutes", str(minutes)]
+    own += ["--averages", *map(str, arguments.averages)]
     side_by_side(
         [[__file__, "--one", name, "--seeds", str(seed), *own] for name, seed in runs], workers=arguments.workers
     )

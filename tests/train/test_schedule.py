@@ -108,7 +108,9 @@ def test_the_burn_in_moves_every_number_that_it_names(make_dataset, family_confi
     import stylescan.train.step as step_module
 
     draw, ema = step_module.draw_phase, step_module.ema_beta
-    monkeypatch.setattr(step_module, "draw_phase", lambda *a, **k: gammas.append(draw(*a, **k).gamma_factor) or draw(*a, **k))
+    monkeypatch.setattr(
+        step_module, "draw_phase", lambda *a, **k: gammas.append(draw(*a, **k).gamma_factor) or draw(*a, **k)
+    )
     monkeypatch.setattr(step_module, "ema_beta", lambda **k: betas.append(k["half_life_kimg"]) or ema(**k))
     c = lazy_correction(setup.phases, "D")
     rates = {}
