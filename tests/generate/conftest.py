@@ -15,6 +15,7 @@ from stylescan.nets.build import build_generator, parse_spec
 SIZES = {
     "stylegan2": {"z_dim": 8, "w_dim": 8, "channel_base": 128, "channel_max": 8},
     "stylegan": {"z_dim": 8, "w_dim": 8, "mapping_layers": 2, "channel_base": 128, "channel_max": 8},
+    "r3gan": {"z_dim": 8, "class_dim": 4, "channel_base": 128, "channel_max": 8},
     "dcgan": {"z_dim": 8, "class_dim": 4, "channel_base": 128, "channel_max": 8},
 }
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import os
 import socket
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from PIL import Image
 
 from stylescan import __version__
 from stylescan.errors import ConfigError, DataError
+from stylescan.generate import images as images_module
 from stylescan.generate.images import (
     TITLE,
     encode_png,
@@ -29,6 +33,7 @@ from stylescan.generate.images import (
 )
 from stylescan.generate.sample import sample
 from stylescan.generate.snapshot import Snapshot, SnapshotMeta
+from stylescan.generate.write_together import write_together
 from stylescan.nets.stylegan2 import StyleGAN2Generator, StyleGAN2Spec
 
 PADDED = {
@@ -164,17 +169,6 @@ def test_many_small_batches_and_writers_give_one_file_a_seed(tmp_path: Path) -> 
     assert told[-1] == (21, 21, "images")
 
 
-def test_a_full_disk_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stylescan.generate import images
-
-    def full(path: Path, data: bytes) -> None:
-        raise OSError(28, "No space left on device", str(path))
-
-    monkeypatch.setattr(images, "write_bytes_atomic", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_images(make_snapshot(), tmp_path, [0], labels=[0])
-
-
 @given(
     n=st.integers(1, 11), columns=st.integers(1, 13), gap=st.integers(0, 3), channels=st.sampled_from([1, 3]),
     height=st.integers(1, 5), width=st.integers(1, 5),
@@ -216,6 +210,60 @@ def test_write_grid_says_which_seeds_and_lays_odd_channels_side_by_side(tmp_path
     two = np.arange(2 * 2 * 3 * 3, dtype=np.uint8).reshape(2, 2, 3, 3)
     sheet = pixels(write_grid(tmp_path / "two.png", two, {"Title": TITLE}, columns=1))
     np.testing.assert_array_equal(sheet[:3], np.concatenate([two[0, 0], two[0, 1]], axis=1))
+
+
+def test_interrupted_there_are_whole_files_alone_and_no_more_are_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot, go_on = make_snapshot(), threading.Event()
+
+    def slowly(contents: Mapping[Path, bytes]) -> None:
+        go_on.wait(30)
+        write_together(contents)
+
+    def interrupt(done: int, total: int, what: str) -> None:
+        if done == 8:  # one group of four is being written, another waits
+            threading.Timer(0.2, go_on.set).start()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(images_module, "write_together", slowly)
+    with pytest.raises(KeyboardInterrupt):
+        write_images(snapshot, tmp_path, range(40), batch_size=4, workers=1, progress=interrupt)
+    made = sorted(tmp_path.iterdir())
+    assert len(made) <= 4
+    ((_, _, images),) = sample(snapshot, range(4))
+    for path in made:
+        seed = int(read_provenance(path)["seed"])
+        np.testing.assert_allclose(pixels(path), images[seed, 0], atol=1)
+
+
+def test_a_write_that_fails_ends_the_call_and_leaves_whole_files_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = os.fsync, []
+
+    def failing(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) > 30:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_images(make_snapshot(), tmp_path, range(100), batch_size=20, workers=1)
+    assert str(caught.value.filename).startswith(str(tmp_path))
+    made = list(tmp_path.iterdir())
+    assert len(made) == 20  # 16 and 4 images and their folder twice: the next group fails
+    assert {pixels(path).shape for path in made} == {(16, 16)}
+
+
+def test_many_files_each_say_their_own_seed_and_class(tmp_path: Path) -> None:
+    """What the files of a call have in common is computed once; nothing of the first may stay on the others."""
+    snapshot, labels = make_snapshot(padded=True), [k % 2 for k in range(20)]
+    paths = write_images(snapshot, tmp_path, range(20), labels=labels, psi=0.5, cutoff=2, noise="const")
+    for seed, (path, label) in enumerate(zip(paths, labels)):
+        expected = provenance(snapshot, seeds=[seed], labels=[label], psi=0.5, cutoff=2, noise="const")
+        assert list(read_provenance(path).items()) == list(expected.items())
 
 
 def test_read_provenance_refuses_other_files(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stylescan.errors import ConfigError
-from stylescan.generate.sample import NO_CLASS, draw_labels, latents, noise_maps, parse_class, parse_seeds, sample
+from stylescan.generate.sample import (
+    NO_CLASS,
+    batch_for,
+    draw_labels,
+    latents,
+    noise_maps,
+    parse_class,
+    parse_seeds,
+    sample,
+    sample_batches,
+)
 from stylescan.generate.snapshot import Snapshot, SnapshotMeta
 from stylescan.nets.stylegan2 import StyleGAN2Generator, StyleGAN2Spec
 
@@ -137,6 +148,38 @@ def test_an_image_is_the_same_in_any_batch(noise: str) -> None:
 def test_eight_bits_are_equal_in_any_batch_nearly_always() -> None:
     snapshot, seeds = make_snapshot(), list(range(24))
     assert (together(snapshot, seeds, batch_size=24) != together(snapshot, seeds, batch_size=5)).mean() < 1e-3
+
+
+@pytest.mark.parametrize("noise", ["random", "const"])
+def test_a_batch_filled_up_gives_the_same_images(noise: Literal["random", "const"]) -> None:
+    snapshot, seeds, labels = make_snapshot(bits=16), [5, 1, 8, 0, 3], [0, 1, 1, 0, 1]
+    sizes: list[int] = []
+    snapshot.generator.synthesis.register_forward_hook(lambda net, given, made: sizes.append(len(made)))
+    drawn = [
+        list(sample_batches(snapshot.generator, seeds, labels, bits=16, noise=noise, batch_size=3, one_shape=one_shape))
+        for one_shape in (False, True)
+    ]
+    assert sizes == [3, 2, 3, 3]
+    for (some, kinds, plain), (others, other_kinds, filled) in zip(*drawn, strict=True):
+        assert (some, kinds) == (others, other_kinds)
+        assert plain.shape == filled.shape
+        assert np.abs(plain.astype(int) - filled.astype(int)).max() <= 1
+
+
+def test_the_images_are_those_of_the_net_at_the_call_however_it_changes_afterwards() -> None:
+    snapshot = make_snapshot()
+    before = together(snapshot, [1, 2])
+    batches = sample(snapshot, [1, 2])
+    with torch.no_grad():
+        snapshot.generator.synthesis.const.add_(1)
+    np.testing.assert_array_equal(np.concatenate([images for _, _, images in batches]), before)
+    assert (together(snapshot, [1, 2]) != before).any()
+
+
+def test_the_batch_fits_the_size_of_the_images() -> None:
+    assert [batch_for(side) for side in (4, 64, 128, 256, 512, 1024)] == [32, 32, 32, 16, 4, 4]
+    sizes: list[int] = [len(seeds) for seeds, _, _ in sample(make_snapshot(), range(40))]
+    assert sizes == [32, 8]
 
 
 def test_images_come_from_the_generator_called_by_hand() -> None:

@@ -30,7 +30,8 @@ def generate(
     bits: Literal[8, 16] | None = None,
     keep_padding: Annotated[bool, Flag] = False,
     overwrite: Annotated[bool, Flag] = False,
-    batch: int = 16,
+    batch: int | None = None,
+    compile_: Annotated[bool, Parameter(name="--compile", negative="")] = False,
     device: str = "auto",
     threads: int | None = None,
 ) -> None:
@@ -72,7 +73,10 @@ def generate(
     overwrite
         Replace files that stand in OUT.
     batch
-        Images at a time.
+        Images at a time; chosen from their size if left out.
+    compile_
+        Compile the net first: about a tenth faster after 20 s or more on a CPU, so for tens of thousands of images. Needs
+        a C++ compiler; where compiling fails, goes on without.
     device
         auto, cpu, cuda or cuda:N.
     threads
@@ -104,13 +108,13 @@ def generate(
             files = write_sample_grid(
                 loaded, out if out.suffix == ".png" else out / "grid.png", chosen, labels=labels, psi=psi, cutoff=cutoff,
                 noise=noise, resolution=resolution, unpad=not keep_padding, overwrite=overwrite, batch_size=batch,
-                columns=columns, progress=report,
+                compiled=compile_, warn=note, columns=columns, progress=report,
             )  # fmt: skip
         else:
             files = write_images(
                 loaded, out, chosen, labels=labels, psi=psi, cutoff=cutoff,
                 noise=noise, resolution=resolution, unpad=not keep_padding, overwrite=overwrite, batch_size=batch,
-                file_format=format_, progress=report,
+                compiled=compile_, warn=note, file_format=format_, progress=report,
             )  # fmt: skip
     say(
         f"{len(files)} file{'s' if len(files) != 1 else ''}: {files[0] if grid else out} (SYNTHETIC, not for diagnosis)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -68,7 +69,11 @@ def encode_png(image: NDArray[Any], text: Mapping[str, str], spacing_mm: tuple[f
     pixels = image[0] if grey else image.transpose(1, 2, 0)
     dpi = (_INCH / spacing_mm[1], _INCH / spacing_mm[0]) if spacing_mm else None
     stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "PNG", pnginfo=info, compress_level=6, dpi=dpi)
+    # Filtered scans hold runs but no repeated patterns: looking for runs alone takes a third of the time, and the files
+    # are no larger.
+    Image.fromarray(np.ascontiguousarray(pixels)).save(
+        stream, "PNG", pnginfo=info, compress_level=6, compress_type=zlib.Z_RLE, dpi=dpi
+    )
     return stream.getvalue()
 
 

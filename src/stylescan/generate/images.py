@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +33,11 @@ from stylescan.generate.file_formats import (
 )
 from stylescan.generate.sample import NO_CLASS, NoiseKind, draw_labels, sample
 from stylescan.generate.snapshot import Snapshot
+from stylescan.generate.write_together import write_together
 
 TITLE = "SYNTHETIC image, not for diagnosis"
 MAX_GRID_PIXELS = 2**26  # what `prepare` reads back, and a viewer shows
+_TOGETHER = 16  # images that a writer brings to the disk at once
 Progress = Callable[[int, int, str], None]
 
 
@@ -80,7 +85,7 @@ def provenance(
     kinds = [label for label in labels if label != NO_CLASS]
     if kinds:
         text["class"] = ",".join(names[label] for label in kinds)
-    spacing = _spacing_mm(snapshot, resolution or snapshot.generator.spec.resolution)
+    spacing = _spacing_at(_geometry(snapshot), resolution or snapshot.generator.spec.resolution)
     if spacing:
         text["spacing_mm"] = f"{spacing[0]:.6g} x {spacing[1]:.6g} (rows x columns)"
     values = snapshot.meta.values
@@ -117,19 +122,22 @@ def write_images(
     cutoff: int | None = None,
     noise: NoiseKind = "random",
     resolution: int | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     unpad: bool = True,
     overwrite: bool = False,
     file_format: FormatName = "png",
     workers: int | None = None,
+    compiled: bool = False,
+    warn: Callable[[str], None] = warnings.warn,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Sample `seeds` and write one file an image into `folder`; the paths, in the order of the seeds.
 
     Grey (8 or 16 bits) and 8-bit RGB make one file; other channels one file each, named `..._channel-K.png`, but for
     NIfTI, which holds them together and has a JSON file beside it. TIFF, NIfTI and DICOM are in source values where the
-    snapshot knows them (`SnapshotMeta.values`). `unpad` cuts off the padding that `prepare` added. Other arguments: see
-    `sample.sample`.
+    snapshot knows them (`SnapshotMeta.values`). `unpad` cuts off the padding that `prepare` added. `workers` threads
+    write while the net makes the next images. Other arguments: see `sample.sample`. Interrupted, whatever there is of
+    files is whole.
 
     Raises ConfigError, before anything is made, where a file is there already and `overwrite` is off.
     """
@@ -144,19 +152,31 @@ def write_images(
         noise=noise,
         resolution=resolution,
         batch_size=batch_size,
+        compiled=compiled,
+        warn=warn,
         progress=progress,
     )
     planned = [folder / name for pair in zip(seeds, kinds) for name in file_names(snapshot, *pair, file_format)]
     if not overwrite:
         refuse_existing([*planned, *map(_sidecar_of, planned)] if form.sidecar else planned)
-    settings = _Settings(snapshot, folder, psi, cutoff, noise, unpad, resolution, file_format)
-    with ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1)) as pool:
-        waiting: list[Future[None]] = []
+    text = provenance(
+        snapshot, seeds=seeds[:1], labels=kinds[:1], psi=psi, cutoff=cutoff, noise=noise, resolution=resolution
+    )
+    plan = _Plan(snapshot, folder, text, unpad, file_format)
+    writers = workers or min(8, os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(writers)
+    try:
+        waiting: deque[Future[None]] = deque()
         for batch in batches:
-            # The disk works on one batch while the net makes the next; never more, so that memory stays bounded.
-            _finish(waiting)
-            waiting = [pool.submit(_write_one, settings, seed, label, image) for seed, label, image in zip(*batch)]
-        _finish(waiting)
+            some = list(zip(*batch))
+            waiting += [pool.submit(_write_some, plan, some[k : k + _TOGETHER]) for k in range(0, len(some), _TOGETHER)]
+            # The disk works while the net makes the next images, but never far behind, so that memory stays bounded.
+            while len(waiting) > 2 * writers:
+                waiting.popleft().result()
+        for future in waiting:
+            future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # after a failure or an interruption, nothing more is begun
     return planned
 
 
@@ -170,10 +190,12 @@ def write_sample_grid(
     cutoff: int | None = None,
     noise: NoiseKind = "random",
     resolution: int | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     unpad: bool = True,
     overwrite: bool = False,
     columns: int = 8,
+    compiled: bool = False,
+    warn: Callable[[str], None] = warnings.warn,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Sample `seeds` and write them as one picture, rows of `columns`; arguments as in `write_images`."""
@@ -195,6 +217,8 @@ def write_sample_grid(
         noise=noise,
         resolution=resolution,
         batch_size=batch_size,
+        compiled=compiled,
+        warn=warn,
         progress=progress,
     )
     images = np.concatenate([images for _, _, images in batches])
@@ -225,9 +249,8 @@ def write_grid(
 
 def unpadded(image: NDArray[Any], snapshot: Snapshot) -> NDArray[Any]:
     """`image` [..., R, R] without the padding that `prepare` added to the training images, where it added any."""
-    if snapshot.meta.geometry is None:
-        return image
-    return undo(image, Geometry.model_validate(snapshot.meta.geometry))
+    geometry = _geometry(snapshot)
+    return image if geometry is None else undo(image, geometry)
 
 
 def file_names(snapshot: Snapshot, seed: int, label: int, file_format: FormatName = "png") -> list[str]:
@@ -259,52 +282,58 @@ def refuse_existing(paths: Iterable[Path]) -> None:
 
 
 @dataclass(frozen=True)
-class _Settings:
+class _Plan:
+    """What the files of one call have in common; `text`: the provenance of the first of them."""
+
     snapshot: Snapshot
     folder: Path
-    psi: float
-    cutoff: int | None
-    noise: NoiseKind
+    text: Mapping[str, str]
     unpad: bool
-    resolution: int | None
     file_format: FormatName
 
+    @cached_property
+    def geometry(self) -> Geometry | None:
+        return _geometry(self.snapshot)
 
-def _write_one(settings: _Settings, seed: int, label: int, image: NDArray[Any]) -> None:
-    """One image [C, R, R] to its file or files."""
-    snapshot = settings.snapshot
-    text = provenance(
-        snapshot, seeds=[seed], labels=[label], psi=settings.psi, cutoff=settings.cutoff, noise=settings.noise,
-        resolution=settings.resolution,
-    )  # fmt: skip
-    form, meta = FORMATS[settings.file_format], snapshot.meta
+    def text_of(self, seed: int, label: int) -> dict[str, str]:
+        """The provenance of one image, in the order of `provenance`."""
+        own = {"seed": str(seed)}
+        if label != NO_CLASS:
+            own["class"] = self.snapshot.meta.class_names[label]
+        return {**self.text, **own}
+
+
+def _write_some(plan: _Plan, some: Sequence[tuple[int, int, NDArray[Any]]]) -> None:
+    """(seed, label, image [C, R, R]) each to its file or files."""
+    write_together({path: content for one in some for path, content in _encoded(plan, *one)})
+
+
+def _encoded(plan: _Plan, seed: int, label: int, image: NDArray[Any]) -> Iterator[tuple[Path, bytes]]:
+    """The paths of one image and what goes there."""
+    form, meta, geometry = FORMATS[plan.file_format], plan.snapshot.meta, plan.geometry
     output = Output(
-        unpadded(image, snapshot) if settings.unpad else image,
-        text,
+        undo(image, geometry) if plan.unpad and geometry else image,
+        plan.text_of(seed, label),
         seed=seed,
-        spacing_mm=_spacing_mm(snapshot, image.shape[-1]),
+        spacing_mm=_spacing_at(geometry, image.shape[-1]),
         plane=meta.plane,
         values=meta.values,
     )
-    names = file_names(snapshot, seed, label, settings.file_format)
+    names = file_names(plan.snapshot, seed, label, plan.file_format)
     for name, part in zip(names, parts_of(output, form.together), strict=True):
         if form.sidecar:
-            write_bytes_atomic(_sidecar_of(settings.folder / name), encode_sidecar(part))
-        write_bytes_atomic(settings.folder / name, form.encode(part))
+            yield _sidecar_of(plan.folder / name), encode_sidecar(part)
+        yield plan.folder / name, form.encode(part)
 
 
-def _finish(futures: list[Future[None]]) -> None:
-    for future in futures:
-        future.result()
+def _geometry(snapshot: Snapshot) -> Geometry | None:
+    return None if snapshot.meta.geometry is None else Geometry.model_validate(snapshot.meta.geometry)
 
 
-def _spacing_mm(snapshot: Snapshot, resolution: int) -> tuple[float, float] | None:
+def _spacing_at(geometry: Geometry | None, resolution: int) -> tuple[float, float] | None:
     """(row, column) spacing in millimetres of generated images of `resolution` pixels, where the training data stated one."""
-    if snapshot.meta.geometry is None:
-        return None
-    geometry = Geometry.model_validate(snapshot.meta.geometry)
-    spacing = geometry.output_spacing_mm
-    if spacing is None:
+    spacing = None if geometry is None else geometry.output_spacing_mm
+    if geometry is None or spacing is None:
         return None
     scale = geometry.output_height / resolution
     return spacing[0] * scale, spacing[1] * scale
