@@ -108,3 +108,12 @@ def test_a_dry_run_in_minutes_is_timed_whatever_the_folder_holds(
     assert run(command) == 0
     assert "0.01 minutes: fixed at" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_ctrl_c_says_what_to_do_next(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stylescan.cli.presets.say", interrupted)
+    assert run(["presets"]) == 130
+    assert "interrupted" in capsys.readouterr().err

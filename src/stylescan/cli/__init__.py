@@ -48,7 +48,7 @@ Synthetic images are not for diagnosis.
 
 USER_FAULT, INTERNAL_FAULT, INTERRUPTED = 2, 70, 130
 
-app = App(name="stylescan", help=HELP, version=__version__, help_format="markdown")
+app = App(name="stylescan", help=HELP, version=__version__, help_format="markdown", suppress_keyboard_interrupt=False)
 VERBS = (
     prepare, train, evaluate, generate, pictures, mix, interpolate, truncation, compare, embed, project, direction,
     reader_study, export, demo, presets, bench,

@@ -206,7 +206,9 @@ def run_phase(state: TrainState, phase: Phase, batch: PhaseBatch, stats: StepSta
     for name in state.frozen if phase.net == "D" else ():
         net.get_parameter(name).requires_grad_(False)
     losses = [(term.name, term.value(batch)) for term in phase.terms]
-    sum((values.mean() for _, values in losses), torch.zeros([])).mul(phase.gain).backward()  # type: ignore[no-untyped-call]
+    # named, or penalties would also fill the gradient of the images, which nobody reads
+    learning = [p for p in net.parameters() if p.requires_grad] + ([batch.fake_images] if batch.teaches_G else [])
+    sum((values.mean() for _, values in losses), torch.zeros([])).mul(phase.gain).backward(inputs=learning)  # type: ignore[no-untyped-call]
     if phase.teaches_G is not None and batch.teaches_G:
         by_fakes = batch.fake_images.grad
         assert by_fakes is not None
