@@ -114,6 +114,6 @@ def test_ctrl_c_says_what_to_do_next(monkeypatch: pytest.MonkeyPatch, capsys: py
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("stylescan.cli.presets.say", interrupted)
+    monkeypatch.setattr(sys.modules["stylescan.cli.presets"], "say", interrupted)
     assert run(["presets"]) == 130
     assert "interrupted" in capsys.readouterr().err
