@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stylescan.ops.convolution import conv2d
 from stylescan.ops.full_precision import full_precision
 from stylescan.ops.resample import blur, downsample2
 
@@ -126,7 +127,7 @@ class Conv2d(EqualisedLayer):
             x = downsample2(x, self.fir)
         elif self.down:
             x, stride, padding = blur(x, self.fir, padding=self.fir.shape[0] // 2), 2, 0  # [N, in, H + 1, W + 1]
-        x = F.conv2d(x, weight, bias, stride=stride, padding=padding)
+        x = conv2d(x, weight, bias, stride=stride, padding=padding)
         return F.leaky_relu_(x, LRELU_SLOPE) if self.activation == "lrelu" else x
 
 

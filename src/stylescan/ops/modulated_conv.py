@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylescan.ops.convolution import conv2d, conv_transpose2d
 from stylescan.ops.full_precision import full_precision
 from stylescan.ops.resample import blur, upfirdn_plain
 
@@ -32,8 +33,8 @@ def modulated_conv2d(x: Tensor, weight: Tensor, s: Tensor, *, f: Tensor | None =
     """
     x = x * s.to(x.dtype)[:, :, None, None]
     if f is None:
-        return F.conv2d(x, weight, padding=weight.shape[2] // 2)
-    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, C_out, 2H + 1, 2W + 1]
+        return conv2d(x, weight, padding=weight.shape[2] // 2)
+    x = conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, C_out, 2H + 1, 2W + 1]
     return blur(x, f, padding=f.shape[0] // 2 - 1, gain=4.0)
 
 
