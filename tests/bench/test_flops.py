@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylescan.bench.flops import conv_flops, count_flops
+from stylescan.ops import convolution
 from stylescan.ops.resample import downsample2, fir_filter, upsample2
+from stylescan.train.penalties import gradient_energy
 
 N, SIDE, C_IN, C_OUT = 2, 8, 4, 6
 
@@ -82,3 +84,23 @@ def test_matrix_products_count_too_and_sums_do_not() -> None:
     with torch.inference_mode():
         assert count_flops(lambda: F.linear(a.detach(), b.detach().t())) == 2 * 3 * 5 * 7
     assert count_flops(lambda: (a + 1).exp().sum().backward()) == 0
+
+
+def test_products_in_place_count_as_the_others() -> None:
+    a, b, into = torch.ones(3, 4, 5), torch.ones(3, 5, 6), torch.zeros(3, 4, 6)
+    assert count_flops(lambda: into[0].addmm_(a[0], b[0])) == 2 * 4 * 5 * 6
+    assert count_flops(lambda: into.baddbmm_(a, b)) == 2 * 3 * 4 * 5 * 6
+
+
+def test_a_convolution_costs_the_same_by_whichever_way_its_gradients_are_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = torch.randn(2, 4, 8, 8, requires_grad=True), torch.randn(6, 4, 3, 3, requires_grad=True)
+
+    def energy() -> None:
+        y = convolution.conv2d(x, weight, padding=1)
+        gradient_energy(y.square().sum(dim=(1, 2, 3)), x).sum().backward()
+
+    counts = []
+    for large in (False, True):
+        monkeypatch.setattr(convolution, "_outgrows_cache", lambda *_, large=large: large)
+        counts.append(count_flops(energy))
+    assert counts[0] == counts[1] > 0

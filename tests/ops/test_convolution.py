@@ -177,3 +177,19 @@ def test_sampling_and_compiling_never_meet_the_path(avx2: None, monkeypatch: pyt
         conv2d(x, weight, padding=1)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     assert conv2d(x, weight, padding=1).shape == x.shape
+
+
+def test_gradients_by_inputs_alone_leave_the_weights_out_and_are_the_same(always: None) -> None:
+    x, weight, bias = (
+        numbers(2, 3, 8, 8).requires_grad_(),
+        numbers(4, 3, 3, 3).requires_grad_(),
+        numbers(4).requires_grad_(),
+    )
+    y = conv2d(x, weight, bias, padding=1)
+    (expected,) = torch.autograd.grad(y.square().sum(), x, retain_graph=True)
+    with convolution.inputs_alone():
+        found = torch.autograd.grad(y.square().sum(), (x, weight, bias), retain_graph=True, allow_unused=True)
+    assert torch.equal(found[0], expected)
+    assert found[1:] == (None, None)
+    by_weight = torch.autograd.grad(y.square().sum(), weight)[0]  # outside it is as it was
+    assert by_weight.any()

@@ -18,9 +18,13 @@ Shape = list[int]
 
 def count_flops(work: Callable[[], object]) -> int:
     """The operations of one call of `work`: those of convolutions and matrix products, forward and backward."""
-    counter: Any = FlopCounterMode(
-        display=False, custom_mapping={torch.ops.aten.convolution_backward: _backward_of_conv}
-    )
+    aten = torch.ops.aten
+    own = {
+        aten.convolution_backward: _backward_of_conv,
+        aten.addmm_: _product_in_place,
+        aten.baddbmm_: _product_in_place,
+    }
+    counter: Any = FlopCounterMode(display=False, custom_mapping=own)
     counter.mod_tracker = _Whole()
     with counter:
         work()
@@ -43,6 +47,11 @@ def conv_flops(images: int, out_side: int, c_in: int, c_out: int, kernel: int, *
     A transposed convolution takes the side of its input. The gradients by input and by weight cost one pass each.
     """
     return 2 * images * out_side**2 * (c_in // groups) * c_out * kernel**2
+
+
+def _product_in_place(into: Shape, a: Shape, b: Shape, *scales: object, **more: object) -> int:
+    """into += a b, of matrices or of batches of them: torch counts the forms that are not in place alone."""
+    return 2 * prod(a) * b[-1]
 
 
 def _backward_of_conv(

@@ -8,6 +8,9 @@ three are the other two: that gives all higher derivatives.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -17,6 +20,20 @@ from torch import Tensor
 _CACHED_BYTES = 400_000  # from this size of an image on, oneDNN's gradient of the weights falls behind
 _LEAST_CHANNELS = 32  # narrower matrices leave the product's kernels half empty
 _CHUNK_BYTES = 1_000_000  # of copied pixels a thread: still in the cache when the matrix products read them
+
+
+_inputs_alone: ContextVar[bool] = ContextVar("inputs_alone", default=False)
+
+
+@contextmanager
+def inputs_alone() -> Iterator[None]:
+    """Around a gradient by images or styles: Python's autograd functions are not told that nobody asks for the weights'
+    gradient, and would compute it for nothing."""
+    token = _inputs_alone.set(True)
+    try:
+        yield
+    finally:
+        _inputs_alone.reset(token)
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0) -> Tensor:
@@ -56,6 +73,10 @@ def _outgrows_cache(x: Tensor, image: int, weight: Tensor) -> bool:
     return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
+def _asked(needed: bool) -> bool:
+    return needed and not _inputs_alone.get()
+
+
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
@@ -68,8 +89,8 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         g, (stride, padding), needed = grads[0], ctx.geometry, ctx.needs_input_grad
         by_x = _adjoint(g, weight, stride, padding, x.shape[2:]) if needed[0] else None
-        by_weight = _by_weight(g, x, stride, padding, weight.shape[2]) if needed[1] else None
-        by_bias = g.permute(0, 2, 3, 1).flatten(0, 2).sum(dim=0) if needed[2] else None
+        by_weight = _by_weight(g, x, stride, padding, weight.shape[2]) if _asked(needed[1]) else None
+        by_bias = g.permute(0, 2, 3, 1).flatten(0, 2).sum(dim=0) if _asked(needed[2]) else None
         return by_x, by_weight, by_bias, None, None
 
 
@@ -89,7 +110,7 @@ class _Adjoint(torch.autograd.Function):
         g, weight = ctx.saved_tensors
         v, (stride, padding), needed = grads[0], ctx.geometry, ctx.needs_input_grad
         by_g = conv2d(v, weight, stride=stride, padding=padding) if needed[0] else None
-        by_weight = _by_weight(g, v, stride, padding, weight.shape[2]) if needed[1] else None
+        by_weight = _by_weight(g, v, stride, padding, weight.shape[2]) if _asked(needed[1]) else None
         return by_g, by_weight, None, None, None
 
 

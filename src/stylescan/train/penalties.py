@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from stylescan.ops.convolution import inputs_alone
+
 if TYPE_CHECKING:
     from stylescan.train.objective import PhaseBatch
 
@@ -23,7 +25,8 @@ def gradient_energy(scores: Tensor, images: Tensor) -> Tensor:
 
     scores: [N]; images: [N, C, H, W] that require grad.
     """
-    (grad,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    with inputs_alone():
+        (grad,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return grad.square().sum(dim=(1, 2, 3))
 
 
@@ -60,7 +63,8 @@ def path_lengths(images: Tensor, ws: Tensor, direction: Tensor) -> Tensor:
     (Karras et al. 2020, equation 4).
     """
     y = direction / math.sqrt(images.shape[2] * images.shape[3])
-    (grad,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
+    with inputs_alone():
+        (grad,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
     return grad.square().sum(dim=2).mean(dim=1).sqrt()
 
 
