@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,13 +31,16 @@ def one_thread() -> None:
     tune_allocator()
 
 
-def train_for(state: TrainState, setup: Setup, seconds: float) -> float:
+def train_for(
+    state: TrainState, setup: Setup, seconds: float, *, after_step: Callable[[], None] = lambda: None
+) -> float:
     """Train until `seconds` of processor time are used; returns what was used, a step more at most."""
     from stylescan.train.step import StepStats, train_step
 
     stats, started = StepStats(), time.process_time()
     while time.process_time() - started < seconds:
         train_step(state, setup, stats)
+        after_step()
     return time.process_time() - started
 
 

@@ -15,17 +15,15 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core_minutes import one_thread, side_by_side
+from core_minutes import one_thread, side_by_side, train_for
 from quality_candidates import CANDIDATES
 
 if TYPE_CHECKING:
     from stylescan.config import RunConfig
     from stylescan.train.state import TrainState
-    from stylescan.train.step import Setup
 
 MARKS = (2, 4, 8, 15, 22, 30, 45, 60, 75, 90)  # core-minutes at which a run is scored
 FAKES = 480
@@ -69,17 +67,6 @@ class Averages:
             update_ema(net, self.state.G, beta)
 
 
-def train_for(state: TrainState, setup: Setup, averages: Averages, seconds: float) -> float:
-    """Train until `seconds` of processor time are used; returns what was used, a step more at most."""
-    from stylescan.train.step import StepStats, train_step
-
-    stats, started = StepStats(), time.process_time()
-    while time.process_time() - started < seconds:
-        train_step(state, setup, stats)
-        averages.update()
-    return time.process_time() - started
-
-
 def train_and_score(
     name: str, data: Path, run: Path, core_minutes: float, seed: int, half_lives_kimg: list[float]
 ) -> None:
@@ -113,7 +100,7 @@ def train_and_score(
     while record["seconds"] < core_minutes * 60:
         due = next((m for m in MARKS if m * 60 > record["seconds"]), core_minutes)
         left = min(due, core_minutes) * 60 - record["seconds"]
-        record["seconds"] += train_for(state, setup, averages, min(left, CHUNK))
+        record["seconds"] += train_for(state, setup, min(left, CHUNK), after_step=averages.update)
         if record["seconds"] >= min(due, core_minutes) * 60:
             row = {"minutes": min(due, core_minutes), "nimg": state.nimg, **score(state.G_ema)}
             for each, net in averages.nets.items():

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from core_minutes import one_thread
 from torch import Tensor, nn
 
-from stylescan.config import DataFingerprint
+from stylescan.bench.images import noise_fingerprint
 from stylescan.generate.compiled import compile_synthesis
 from stylescan.generate.frozen import frozen
 from stylescan.generate.images import write_images
@@ -97,11 +97,9 @@ def plain_doubling() -> Any:
 def generator_of(size: str) -> Generator:
     """`small-64`: the preset at 64 px; `standard-64`: StyleGAN2's usual configuration at that size."""
     kind, resolution = size.split("-")
-    data = DataFingerprint(
-        content_hash="", preparation_hash="", resolution=int(resolution), channels=1, bits=8,
-        train_images=4000, select_images=0, holdout_images=0,
-    )  # fmt: skip
-    options = STANDARD if kind == "standard" else small(data, 100.0, Machine())["model"]
+    options = (
+        STANDARD if kind == "standard" else small(noise_fingerprint(int(resolution), 1), 100.0, Machine())["model"]
+    )
     spec = {"family": "stylegan2", "resolution": int(resolution), "img_channels": 1, "num_classes": 0}
     generator = build_generator(parse_spec({**options, **spec})).eval().requires_grad_(False)
     for name, parameter in generator.named_parameters():

@@ -76,6 +76,12 @@ def to_device(x: Tensor, device: torch.device) -> Tensor:
     return x.to(device, non_blocking=device.type == "cuda")  # elsewhere the source would have to outlive the copy
 
 
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was given (nothing on a CPU)."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def environment(device: torch.device, team: Team | None = None) -> dict[str, Any]:
     """What bitwise equality of two runs depends on: machine type, torch, device, number of processes and threads."""
     return {

@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -62,7 +63,8 @@ def run_bench(
             for work in works
             if work.kind not in ("ceiling", "step")
         ]
-        whole = _whole_step([work for work in works if work.kind == "step"], timed, flops, peaks, ceiling.gflops)
+        steps = [work for work in works if work.kind == "step"]
+        whole = _whole_step(steps, timed, flops, peaks, bench, ceiling.gflops)
         shares = _shares(phases, timed, flops, whole, ceiling.gflops) if phases else None
         return BenchRecord(
             stylescan=__version__,
@@ -150,35 +152,23 @@ def _figure(work: Work, timed: Timed, flops: int | None, peak: Peak, bench: Benc
 
 
 def _whole_step(
-    kinds: list[Work], timed: Mapping[str, Timed], flops: Mapping[str, int], peaks: Mapping[str, Peak], gflops: float
+    kinds: list[Work],
+    timed: Mapping[str, Timed],
+    flops: Mapping[str, int],
+    peaks: Mapping[str, Peak],
+    bench: Bench,
+    gflops: float,
 ) -> Figure | None:
     """The mean step: each kind of step by its share of a cycle, round by round; memory is the hungriest kind's."""
     if not kinds:
         return None
     rounds = zip(*(timed[kind.name].seconds for kind in kinds))
     mean = Timed(tuple(sum(kind.due * s for kind, s in zip(kinds, each)) for each in rounds), 1)
-    low, middle, high = mean.quartiles
-    operations = sum(kind.due * flops[kind.name] for kind in kinds)
-    batch = kinds[0].images
+    operations = round(sum(kind.due * flops[kind.name] for kind in kinds))
     highest = [peak for kind in kinds if (peak := peaks[kind.name].peak_mb) is not None]
     added = [more for kind in kinds if (more := peaks[kind.name].added_mb) is not None]
-    return Figure(
-        name=STEP,
-        kind="step",
-        images=batch,
-        calls=1,
-        n=len(mean.seconds),
-        median_s=middle,
-        q1_s=low,
-        q3_s=high,
-        images_per_s=batch / middle,
-        s_per_kimg=1000 * middle / batch,
-        flops=round(operations),
-        gflop_per_image=operations / batch / 1e9,
-        ceiling_share=share_of_ceiling(operations, middle, gflops),
-        peak_memory_mb=max(highest, default=None),
-        added_memory_mb=max(added, default=None),
-    )
+    hungriest = Peak(max(highest, default=None), max(added, default=None))
+    return _figure(replace(kinds[0], name=STEP), mean, operations, hungriest, bench, gflops)
 
 
 def _shares(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from stylescan.runtime import peak_memory_mb
+from stylescan.runtime import peak_memory_mb, synchronise
 
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 _RESET_PEAK = b"5"  # man proc_pid_clear_refs: reset the peak of resident memory
@@ -40,11 +40,11 @@ def memory_method(device: torch.device) -> str:
 def measure_peak(work: Callable[[], object], device: torch.device) -> Peak:
     """Run `work` once; its peak. What earlier work left in the allocator's hands is given back first."""
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        synchronise(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         work()
-        torch.cuda.synchronize(device)
+        synchronise(device)
         peak = torch.cuda.max_memory_allocated(device)
         return Peak(peak / _MB, (peak - before) / _MB)
     _give_back_free_blocks()

@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+from stylescan.runtime import synchronise
+
 Kind = Literal["ceiling", "forward", "phase", "step", "reading", "sampling", "evaluation"]
 Progress = Callable[[int, int, str], None]
 SHORTEST_S = 0.02  # shorter work is repeated, so that the clock and Python's own time do not decide
@@ -48,12 +50,6 @@ class Timed:
     def median(self) -> float:
         """Median seconds of a call."""
         return self.quartiles[1]
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what it was given (nothing on a CPU)."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def seconds_of(call: Callable[[], object], calls: int, device: torch.device) -> float:

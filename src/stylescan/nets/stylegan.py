@@ -21,6 +21,7 @@ from stylescan.nets.options import ChannelOptions, DataShape
 from stylescan.nets.protocols import Generator, Noise, Stage
 from stylescan.ops.adain import adain
 from stylescan.ops.attention import SelfAttention
+from stylescan.ops.convolution import conv_transpose2d
 from stylescan.ops.layers import LRELU_GAIN, LRELU_SLOPE, Conv2d, Linear, without_equalised_lr
 from stylescan.ops.resample import blur, fir_filter
 
@@ -82,7 +83,7 @@ class UpConv2d(Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = (self.weight * self.weight_gain).transpose(0, 1)
-        x = F.conv_transpose2d(x, weight, stride=2)  # [N, out, 2H + 1, 2W + 1]
+        x = conv_transpose2d(x, weight, stride=2)  # [N, out, 2H + 1, 2W + 1]
         return blur(x, self.fir, padding=self.fir.shape[0] // 2 - 1, gain=4.0)
 
 

@@ -214,7 +214,8 @@ class SynthesisNetwork(nn.Module):
                 x = self.attention[key](x)
             if key in self.excitation:
                 x = self.excitation[key](x, sources[side // 8])
-            sources[side] = x
+            if f"r{8 * side}" in self.excitation:
+                sources[side] = x
             # a block's image shares its style with the next block's first convolution
             part = to_image(x, ws[:, layer])  # [N, C, r, r], or the coefficients at last
             image = part if image is None else self._add(upsample2(image, self.fir), part)

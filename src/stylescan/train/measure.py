@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
 
 from stylescan.config import RunConfig
 from stylescan.data.prepared import PreparedDataset
-from stylescan.runtime import Team, peak_memory_mb
+from stylescan.runtime import Team, peak_memory_mb, synchronise
 from stylescan.train.schedule import shares
 from stylescan.train.state import build_state
 from stylescan.train.step import StepStats, build_setup, train_step
@@ -51,35 +52,29 @@ def measure_cost(
     """
     # a rest of G at the start must not pass for the whole run's pace
     config = config.model_copy(update={"transfer": config.transfer.model_copy(update={"d_alone": 0.0})})
-    setup = build_setup(config, dataset, dataset.indices("train"), team=team, device=device)
-    state = build_state(config, setup.phases, device=device)
-    stats, n = StepStats(), len(setup.levels)
+    with closing(build_setup(config, dataset, dataset.indices("train"), team=team, device=device)) as setup:
+        state = build_state(config, setup.phases, device=device)
+        stats, n = StepStats(), len(setup.levels)
 
-    def timed(most: int, seconds: float) -> tuple[int, float]:
-        started, done, spent = time.perf_counter(), 0, 0.0
-        state.step = 0  # the steps hold their fair share of lazy phases
-        enough = False
-        while done < most and not enough:
-            train_step(state, setup, stats)
-            _synchronise(device)
-            done, spent = done + 1, time.perf_counter() - started
-            enough = setup.team.any(spent >= seconds, device)
-        return done, spent
+        def timed(most: int, seconds: float) -> tuple[int, float]:
+            started, done, spent = time.perf_counter(), 0, 0.0
+            state.step = 0  # the steps hold their fair share of lazy phases
+            enough = False
+            while done < most and not enough:
+                train_step(state, setup, stats)
+                synchronise(device)
+                done, spent = done + 1, time.perf_counter() - started
+                enough = setup.team.any(spent >= seconds, device)
+            return done, spent
 
-    total = math.ceil(config.train.total_kimg * 1000)
-    all_steps, seconds_per_image = 0, 0.0
-    for level, share in zip(setup.levels, shares(setup.levels, total)):
-        # half-way, where a resolution may be fading in
-        state.nimg = level.first + int(share * total / 2)
-        timed(max(WARM_UP_STEPS // n, 1), limit_s / 6 / n)
-        done, seconds = timed(max(steps // n, 1), limit_s / n)
-        all_steps += done
-        seconds_per_image += share * seconds / (done * level.batch)
-    setup.close()
+        total = math.ceil(config.train.total_kimg * 1000)
+        all_steps, seconds_per_image = 0, 0.0
+        for level, share in zip(setup.levels, shares(setup.levels, total)):
+            # half-way, where a resolution may be fading in
+            state.nimg = level.first + int(share * total / 2)
+            timed(max(WARM_UP_STEPS // n, 1), limit_s / 6 / n)
+            done, seconds = timed(max(steps // n, 1), limit_s / n)
+            all_steps += done
+            seconds_per_image += share * seconds / (done * level.batch)
     count = [sum(p.numel() for p in net.parameters()) for net in (state.G, state.D)]
     return Cost(count[0], count[1], seconds_per_image, all_steps, peak_memory_mb())
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

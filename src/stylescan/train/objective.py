@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from stylescan.config import ObjectiveConfig
-from stylescan.nets.protocols import Discriminator, Generator, Stage
+from stylescan.nets.protocols import Discriminator, Generator, Noise, Stage
 from stylescan.ops.layers import minibatch_group
 from stylescan.runtime import Team
 from stylescan.train.losses import LOSSES, AdversarialLoss
@@ -77,16 +77,14 @@ class PhaseBatch:
 
     def synthesise(self, ws: Tensor) -> Tensor:
         """Images [N, C, H, W] with fresh noise."""
-        if self.team.size == 1:
-            with self.precision.nets():
-                images = self.G.synthesis(ws, noise="random", rng=self.rng, stage=self.stage)
-            return self.precision.result(images)
-        shapes = self.G.synthesis.noise_shapes
-        sizes = [h * w for h, w in shapes]
-        parts = torch.split(self.draw_normal((ws.shape[0], sum(sizes))).to(ws), sizes, dim=1)
-        maps = [part.reshape(-1, 1, h, w) for part, (h, w) in zip(parts, shapes)]
+        noise: Noise = "random"
+        if self.team.size > 1:  # for the global batch, of which the net sees a part
+            shapes = self.G.synthesis.noise_shapes
+            sizes = [h * w for h, w in shapes]
+            parts = torch.split(self.draw_normal((ws.shape[0], sum(sizes))).to(ws), sizes, dim=1)
+            noise = [part.reshape(-1, 1, h, w) for part, (h, w) in zip(parts, shapes)]
         with self.precision.nets():
-            images = self.G.synthesis(ws, noise=maps, stage=self.stage)
+            images = self.G.synthesis(ws, noise=noise, rng=self.rng, stage=self.stage)
         return self.precision.result(images)
 
     def score(self, images: Tensor, c: Tensor | None, *, group: int | None = None) -> Tensor:
