@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "stylescan"
-BASE = {"errors", "files", "pages", "randomness"}
+BASE = {"columns", "errors", "files", "pages", "randomness"}
 MAY_IMPORT = {
     "errors": set(),
     "files": {"errors"},
     "randomness": set(),
     "allocator": set(),
     "pages": set(),
+    "columns": set(),
     "runtime": BASE,
     "ops": BASE,
     "data": BASE,

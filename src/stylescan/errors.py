@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class StylescanError(Exception):
     """Something the user can act on.
@@ -51,3 +56,9 @@ class ForeignCheckpointError(CheckpointError):
 
 class SnapshotError(StylescanError):
     """A shareable generator is missing, damaged or not one of ours."""
+
+
+def first_fault(problem: ValidationError) -> tuple[str, str]:
+    """(the first field that does not fit, dotted, '' for the whole; what pydantic says of it)."""
+    first = problem.errors()[0]
+    return ".".join(str(part) for part in first["loc"]), first["msg"]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from stylescan.bench.rounds import Kind
-from stylescan.errors import ConfigError
+from stylescan.errors import ConfigError, first_fault
 from stylescan.files import read_json, storage_error, write_json_atomic
 
 SCHEMA_VERSION = 1
@@ -142,9 +142,9 @@ def read_record(path: Path) -> BenchRecord:
     try:
         record = BenchRecord.model_validate(values)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part)[:80].encode("unicode_escape").decode() for part in first["loc"])
-        raise ConfigError(f"{path}, {where}: {first['msg']}", remedy=_AGAIN) from None
+        where, said = first_fault(problem)
+        shown = where[:200].encode("unicode_escape").decode()  # keys are the file's: a terminal must not obey them
+        raise ConfigError(f"{path}, {shown}: {said}", remedy=_AGAIN) from None
     _require_unique([figure.name for figure in record.figures], path)
     return record
 

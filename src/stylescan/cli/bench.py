@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from stylescan.cli.console import bar, note, say
+from stylescan.columns import aligned
 
 if TYPE_CHECKING:
     from stylescan.bench.compare import Comparison
@@ -189,15 +190,6 @@ def comparison_lines(found: Comparison) -> list[str]:
         *aligned([head, *rows]),
         f"the machine's ceiling is {found.ceiling:.2f} times that of before; 'without drift' divides speed by it",
         *(f"warning: {line}" for line in found.warnings),
-    ]
-
-
-def aligned(rows: list[list[str]]) -> list[str]:
-    """Lines with the first column to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return [
-        "  ".join([f"{row[0]:<{widths[0]}}", *(f"{cell:>{w}}" for cell, w in zip(row[1:], widths[1:]))]).rstrip()
-        for row in rows
     ]
 
 

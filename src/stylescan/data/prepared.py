@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from stylescan.data.geometry import Geometry
-from stylescan.errors import DataError
+from stylescan.errors import DataError, first_fault
 from stylescan.files import file_sha256, read_json, require_file
 
 SCHEMA_VERSION = 1
@@ -302,9 +302,8 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate(raw)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "manifest"
-        raise DataError(f"{file}: {where}: {first['msg']}", remedy=_AGAIN) from None
+        where, said = first_fault(problem)
+        raise DataError(f"{file}: {where or 'manifest'}: {said}", remedy=_AGAIN) from None
 
 
 def _map_shard(path: Path, shard: ShardRecord, manifest: Manifest) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stylescan.errors import ConfigError, DataError
+from stylescan.errors import ConfigError, DataError, first_fault
 from stylescan.evaluate.compare_words import reading, remarks
 from stylescan.files import read_json, storage_error, write_bytes_atomic
 from stylescan.pages import render
@@ -119,9 +119,8 @@ def load_report(path: str | Path) -> Report:
         _Report.model_validate(raw)
         return Report(raw, _entries(raw["metrics"]))
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{file}: damaged report: {where}: {first['msg']}", remedy=_GIVE) from None
+        where, said = first_fault(problem)
+        raise DataError(f"{file}: damaged report: {where}: {said}", remedy=_GIVE) from None
 
 
 def _entries(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from stylescan.data.geometry import Geometry
-from stylescan.errors import ConfigError, SnapshotError
+from stylescan.errors import ConfigError, SnapshotError, first_fault
 from stylescan.files import file_sha256, read_json, require_file, write_bytes_atomic, write_json_atomic
 from stylescan.generate.value_range import ValueRange
 from stylescan.nets.build import build_generator, parse_spec
@@ -132,9 +132,8 @@ def read_meta(folder: Path) -> SnapshotMeta:
     try:
         return SnapshotMeta.model_validate(values)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "content"
-        raise SnapshotError(f"{path}, {field}: {first['msg']}", remedy=_EXPECTED) from None
+        field, said = first_fault(problem)
+        raise SnapshotError(f"{path}, {field or 'content'}: {said}", remedy=_EXPECTED) from None
 
 
 def load_snapshot(path: str | Path, *, device: torch.device | None = None) -> Snapshot:

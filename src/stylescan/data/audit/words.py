@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stylescan.columns import aligned
 from stylescan.data.audit.record import LISTED, Audit
 from stylescan.data.prepared import SPLITS, UNITS
 
@@ -57,16 +58,10 @@ def further_lines(audit: Audit) -> list[str]:
 
 def audit_lines(audit: Audit) -> list[str]:
     """The audit as lines of text for a terminal; lines that begin with 'warning:' deserve attention."""
-    lines = [*found_lines(audit), *_columns(audit_table(audit)), *further_lines(audit)]
+    lines = [*found_lines(audit), *aligned(audit_table(audit), gap="   "), *further_lines(audit)]
     for concern in concerns(audit):
         lines.append(f"warning: {concern.text}" + (f". {concern.remedy}" if concern.remedy else ""))
     return lines + list(audit.advice)
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return ["   ".join([f"{row[0]:<{widths[0]}}", *(f"{cell:>{w}}" for cell, w in zip(row[1:], widths[1:]))])
-            for row in rows]  # fmt: skip
 
 
 def _told(name: str, accuracy: float, majority: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from stylescan.errors import DataError
+from stylescan.errors import DataError, first_fault
 from stylescan.files import read_json
 
 KEY_FOLDER, KEY_NAME = "key", "key.json"
@@ -100,9 +100,8 @@ def _validated(kind: type[_Record], path: Path, remedy: str) -> _Record:
     try:
         return kind.model_validate(raw)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path}: {where + ': ' if where else ''}{first['msg']}", remedy=remedy) from None
+        where, said = first_fault(problem)
+        raise DataError(f"{path}: {where + ': ' if where else ''}{said}", remedy=remedy) from None
 
 
 def key_path(pack: Path) -> Path:
