@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ValidationError
 
-from stylescan.errors import ConfigError
+from stylescan.errors import ConfigError, first_fault
 from stylescan.nets.dcgan import DCGANDiscriminator, DCGANGenerator, DCGANOptions, DCGANSpec
 from stylescan.nets.protocols import Discriminator, Generator
 from stylescan.nets.r3gan import R3GANDiscriminator, R3GANGenerator, R3GANOptions, R3GANSpec
@@ -68,10 +68,11 @@ def parse_spec(values: Mapping[str, Any]) -> Any:
     try:
         return family.spec.model_validate(dict(values))
     except ValidationError as problem:
-        first = problem.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "spec"
+        field, said = first_fault(problem)
+        # of fields that do not fit each other, the words name what was found
+        found = f" (found {problem.errors()[0].get('input')!r})" if field else ""
         raise ConfigError(
-            f"model specification, {field}: {first['msg']} (found {first.get('input')!r})",
+            f"model specification{', ' if field else ''}{field}: {said.removeprefix('Value error, ')}{found}",
             remedy="Correct the field, or take the file as it was written.",
         ) from None
 
