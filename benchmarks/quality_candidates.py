@@ -49,4 +49,7 @@ CANDIDATES: dict[str, Candidate] = {
     "r1_1_every_4": ("small", {"objective": {"r1_gamma": 1.0, "r1_interval": 4}}),
     "path_length_mixing": ("small", {"objective": {"pl_weight": 2.0, "pl_interval": 8, "mixing": 0.9}}),
     "ada": ("small", {"augment": {"mode": "ada"}}),
+    "fakes": ("small", {"objective": {"shared": "fakes"}}),
+    "lr_006": ("small", {"train": {"lr": 0.006}}),
+    "lr_006_fakes": ("small", {"train": {"lr": 0.006}, "objective": {"shared": "fakes"}}),
 }

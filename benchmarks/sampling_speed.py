@@ -21,12 +21,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
-import torch.nn.functional as F
 from core_minutes import one_thread
-from torch import Tensor, nn
+from plain_nets import make_plain, plain_operations
 
 from stylescan.bench.images import noise_fingerprint
 from stylescan.generate.compiled import compile_synthesis
@@ -36,62 +34,11 @@ from stylescan.generate.sample import batch_for, noise_maps
 from stylescan.generate.snapshot import Snapshot, SnapshotMeta
 from stylescan.nets.build import build_generator, parse_spec
 from stylescan.nets.protocols import Generator
-from stylescan.nets.stylegan2 import SynthesisLayer, ToImage
-from stylescan.ops.layers import LRELU_GAIN, LRELU_SLOPE
-from stylescan.ops.modulated_conv import modulated_conv2d_plain
-from stylescan.ops.resample import upfirdn_plain
 from stylescan.recipes.common import Machine
 from stylescan.recipes.stylegan2 import small
 
 STANDARD = {"channel_base": 8192, "channel_max": 128, "z_dim": 512, "w_dim": 512, "mapping_layers": 2}
 Times = tuple[float, float]  # processor and clock, seconds
-
-
-class PlainLayer(nn.Module):
-    """`SynthesisLayer` by the reference operations."""
-
-    def __init__(self, layer: SynthesisLayer) -> None:
-        super().__init__()
-        self.layer = layer
-        self.register_buffer("noise_const", layer.noise_const)
-
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
-        layer = self.layer
-        x = modulated_conv2d_plain(x, layer.weight, layer.affine(w), f=layer.fir if layer.up else None)
-        if noise is not None:
-            x = x + noise * layer.noise_strength
-        return F.leaky_relu(x + layer.bias[:, None, None], LRELU_SLOPE) * LRELU_GAIN
-
-
-class PlainToImage(nn.Module):
-    """`ToImage` by the reference operations."""
-
-    def __init__(self, layer: ToImage) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        layer = self.layer
-        weight = (layer.weight * layer.weight_gain)[:, :, None, None]
-        return modulated_conv2d_plain(x, weight, layer.affine(w), demodulate=False) + layer.bias[:, None, None]
-
-
-def plain(generator: Generator) -> Generator:
-    """A copy whose layers run the reference operations; call it under `plain_doubling`."""
-    copied = copy.deepcopy(generator)
-    for layers, kind in ((copied.synthesis.layers, PlainLayer), (copied.synthesis.to_images, PlainToImage)):
-        for index, layer in enumerate(layers):
-            layers[index] = kind(layer)
-    return copied
-
-
-def plain_doubling() -> Any:
-    """The images between resolutions doubled by the reference too."""
-
-    def doubled(x: Tensor, f: Tensor) -> Tensor:
-        return upfirdn_plain(x, f, up=2, pad=(f.shape[0] // 2, (f.shape[0] - 1) // 2), gain=4.0)
-
-    return patch("stylescan.nets.stylegan2.upsample2", doubled)
 
 
 def generator_of(size: str) -> Generator:
@@ -118,7 +65,7 @@ def ways(generator: Generator, images: int, compiled: bool) -> tuple[dict[str, C
     """What each way does to make `images` images, and the time that compiling took."""
     batch, shapes = min(batch_for(generator.spec.resolution), images), generator.synthesis.noise_shapes
     z = torch.randn(batch, generator.spec.z_dim)
-    reference, ready = plain(generator), frozen(generator)
+    reference, ready = make_plain(copy.deepcopy(generator)), frozen(generator)
 
     def forward(net: Generator, *, maps: bool = False) -> None:
         with torch.inference_mode():
@@ -126,7 +73,7 @@ def ways(generator: Generator, images: int, compiled: bool) -> tuple[dict[str, C
                 net(z, noise=noise_maps(range(batch), shapes)) if maps else net(z)
 
     def reference_forward() -> None:
-        with plain_doubling():
+        with plain_operations():
             forward(reference)
 
     made: dict[str, Callable[[], object]] = {

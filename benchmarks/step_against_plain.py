@@ -1,0 +1,113 @@
+"""A training step beside the same step by the reference operations: time and peak memory, in interleaved rounds.
+
+    python benchmarks/step_against_plain.py [--sizes small-64 standard-64 standard-256] [--rounds 10] [--threads 2]
+                                            [--out OUT.json]
+
+Both train the same nets from the same seed; the plain ones keep images in planes. Memory is what a step takes above what was
+there before it; lazy penalties are due in some steps only, and the hungriest step counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from plain_nets import make_plain, plain_operations
+
+from stylescan.allocator import tune_allocator
+from stylescan.bench.material import open_material
+from stylescan.bench.memory import measure_peak
+from stylescan.bench.rounds import Work, time_in_rounds
+from stylescan.bench.training_works import open_bench, step_works
+from stylescan.runtime import set_threads
+
+STANDARD = {
+    "model": {"channel_base": 8192, "channel_max": 128, "z_dim": 512, "w_dim": 512, "mapping_layers": 2},
+    "objective": {"r1_interval": 16, "pl_weight": 2.0, "pl_interval": 4, "mixing": 0.9},
+}
+WIDE = {**STANDARD, "model": {**STANDARD["model"], "channel_base": 16384, "channel_max": 512}}
+BATCHES = {64: 16, 128: 8, 256: 4}
+
+
+def under_plain(call: Callable[[], object]) -> Callable[[], None]:
+    def under() -> None:
+        with plain_operations():
+            call()
+
+    return under
+
+
+def works_of(size: str, stack: ExitStack) -> dict[str, list[Work]]:
+    """The steps of `small-64`, `standard-256` or `wide-64`, both ways."""
+    kind, resolution = size.split("-")
+    overrides = {"small": {}, "standard": STANDARD, "wide": WIDE}[kind]
+    batch = None if kind == "small" else BATCHES[int(resolution)]
+    device, made = torch.device("cpu"), {}
+    material = stack.enter_context(
+        open_material("small", device=device, resolution=int(resolution), batch=batch, overrides=overrides)
+    )
+    for way in ("plain", "as it is"):
+        bench = stack.enter_context(open_bench(material.config, material.source, material.indices, device=device))
+        if way == "plain":
+            for net in (bench.state.G, bench.state.G_ema):
+                make_plain(net)
+        steps = step_works(bench)
+        made[way] = [
+            replace(step, name=f"{way}: {step.name}", call=under_plain(step.call) if way == "plain" else step.call)
+            for step in steps
+        ]
+    return made
+
+
+def measure(size: str, rounds: int) -> dict[str, Any]:
+    """One size: median ratio of the mean step, and what a step adds to memory at most, both ways."""
+    with ExitStack() as stack:
+        made = works_of(size, stack)
+        every = [work for works in made.values() for work in works]
+        for work in every:
+            work.call()  # first calls build what later ones find
+        added = {way: max(measure_peak(work.call, torch.device("cpu")).added_mb or 0.0 for work in works)
+                 for way, works in made.items()}  # fmt: skip
+        timed = time_in_rounds(every, repeats=rounds, device=torch.device("cpu"))
+
+    def mean_steps(way: str) -> list[float]:
+        each = zip(*(timed[work.name].seconds for work in made[way]))
+        return [sum(work.due * second for work, second in zip(made[way], seconds)) for seconds in each]
+
+    ratios = [plain / own for plain, own in zip(mean_steps("plain"), mean_steps("as it is"))]
+    return {
+        "size": size,
+        "threads": torch.get_num_threads(),
+        "rounds": rounds,
+        "times_plain": [round(value, 2) for value in statistics.quantiles(ratios, n=4, method="inclusive")],
+        "added_mb": {way: round(value, 1) for way, value in added.items()},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", default=["small-64", "standard-64", "standard-256"])
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    set_threads(asked.threads)
+    tune_allocator()
+    rows = []
+    for size in asked.sizes:
+        rows.append(measure(size, asked.rounds))
+        row = rows[-1]
+        print(f"{size:14} speed x plain {row['times_plain']}   MB a step adds {row['added_mb']}", flush=True)
+    if asked.out:
+        asked.out.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
