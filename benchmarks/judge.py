@@ -33,10 +33,19 @@ class Judge:
 
     def distances(self, images: np.ndarray) -> dict[str, float]:
         """KID and FD of fakes [n, C, H, W]."""
+        return self.distances_of(self.features_of(images))
+
+    def features_of(self, images: np.ndarray) -> np.ndarray:
+        """Features of fakes [n, C, H, W]; the same whatever the split."""
         from stylescan.evaluate.cache import extract
+
+        return extract(self.extractor, images)
+
+    def distances_of(self, features: np.ndarray) -> dict[str, float]:
+        """KID and FD of fakes by their features."""
         from stylescan.evaluate.metrics import DISTANCES
 
-        features, subjects = extract(self.extractor, images), self.dataset.subjects[self.held]
+        subjects = self.dataset.subjects[self.held]
         return {name: metric.compute(features, self.real, None, subjects) for name, metric in DISTANCES.items()}
 
     def similarity(self, images: np.ndarray, subjects: np.ndarray | None = None) -> float:

@@ -44,6 +44,7 @@ CANDIDATES: dict[str, Candidate] = {
     ),
     "lr_008_batch_8": ("small", {"train": {"batch": 8, "lr": 0.008}}),
     "wide": ("small", {"model": {"channel_base": 2048, "channel_max": 128}}),
+    "wide_at_the_bottom": ("small", {"model": {"channel_max": 128}}),
     "wide_at_the_top": ("small", {"model": {"channel_base": 2048}}),
     "mapping_4_z_128": ("small", {"model": {"mapping_layers": 4, "z_dim": 128, "w_dim": 128}}),
     "r1_1_every_4": ("small", {"objective": {"r1_gamma": 1.0, "r1_interval": 4}}),

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from core_minutes import one_thread, side_by_side, train_for
 from quality_candidates import CANDIDATES
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from stylescan.config import RunConfig
     from stylescan.train.state import TrainState
 
@@ -36,6 +39,17 @@ class Averages:
     def __init__(self, state: TrainState, config: RunConfig, half_lives_kimg: list[float], path: Path) -> None:
         self.state, self.config, self.path = state, config, path
         self.nets = {str(each): copy.deepcopy(state.G_ema) for each in half_lives_kimg}
+
+    def that_differ(self) -> dict[str, nn.Module]:
+        """Those whose half-life the ramp does not cut down to that of the configuration's own, or of a shorter one."""
+        ramp = self.config.train.ema_rampup
+        most = math.inf if ramp is None else ramp * self.state.nimg / 1000
+        seen, found = {min(self.config.train.ema_half_life_kimg, most)}, {}
+        for name in sorted(self.nets, key=float):
+            if (half_life := min(float(name), most)) not in seen:
+                seen.add(half_life)
+                found[name] = self.nets[name]
+        return found
 
     def load(self) -> None:
         """Those of the last save; one that is new begins as the configuration's own average."""
@@ -103,7 +117,7 @@ def train_and_score(
         record["seconds"] += train_for(state, setup, min(left, CHUNK), after_step=averages.update)
         if record["seconds"] >= min(due, core_minutes) * 60:
             row = {"minutes": min(due, core_minutes), "nimg": state.nimg, **score(state.G_ema)}
-            for each, net in averages.nets.items():
+            for each, net in averages.that_differ().items():
                 row |= {f"{key}_at_{each}": value for key, value in score(net).items() if key.endswith("kid")}
             record["marks"].append(row)
             print(name, seed, json.dumps(row), flush=True)
@@ -123,8 +137,8 @@ def scorer(dataset: Any) -> Any:
     judges = {split: Judge(dataset, split) for split in ("select", "holdout")}
 
     def score(net: Any) -> dict[str, float]:
-        images = fake_images(net, labels, bits=dataset.bits, noise="random")
-        return {f"{split}_{k}": v for split, judge in judges.items() for k, v in judge.distances(images).items()}
+        features = judges["select"].features_of(fake_images(net, labels, bits=dataset.bits, noise="random"))
+        return {f"{split}_{k}": v for split, judge in judges.items() for k, v in judge.distances_of(features).items()}
 
     return score
 
