@@ -49,6 +49,12 @@ CANDIDATES: dict[str, Candidate] = {
     "mapping_4_z_128": ("small", {"model": {"mapping_layers": 4, "z_dim": 128, "w_dim": 128}}),
     "r1_1_every_4": ("small", {"objective": {"r1_gamma": 1.0, "r1_interval": 4}}),
     "path_length_mixing": ("small", {"objective": {"pl_weight": 2.0, "pl_interval": 8, "mixing": 0.9}}),
+    "path_length": ("small", {"objective": {"pl_weight": 2.0, "pl_interval": 8}}),
+    "mixing": ("small", {"objective": {"mixing": 0.9}}),
+    "path_length_mixing_fakes": (
+        "small",
+        {"objective": {"pl_weight": 2.0, "pl_interval": 8, "mixing": 0.9, "shared": "fakes"}},
+    ),
     "ada": ("small", {"augment": {"mode": "ada"}}),
     "fakes": ("small", {"objective": {"shared": "fakes"}}),
     "lr_006": ("small", {"train": {"lr": 0.006}}),
