@@ -58,5 +58,7 @@ CANDIDATES: dict[str, Candidate] = {
     "ada": ("small", {"augment": {"mode": "ada"}}),
     "fakes": ("small", {"objective": {"shared": "fakes"}}),
     "lr_006": ("small", {"train": {"lr": 0.006}}),
-    "lr_006_fakes": ("small", {"train": {"lr": 0.006}, "objective": {"shared": "fakes"}}),
+    "lr_006_r1_every_16": ("small", {"train": {"lr": 0.006}, "objective": {"r1_interval": 16}}),
+    # from .008 to .002 along a cosine, over what 15 core-minutes show
+    "lr_falls": ("small", {"train": {"lr": 0.002, "total_kimg": 22.0}, "burn_in": {"share": 1.0, "lr_factor": 4.0}}),
 }
