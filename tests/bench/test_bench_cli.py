@@ -58,6 +58,14 @@ def test_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert read_record(old) == a_record()
 
 
+def test_one_kind_of_work_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", *TINY, "--only", "phase", "--only", "reading", "--json", str(tmp_path / "f.json")]) == 0
+    assert {figure.kind for figure in read_record(tmp_path / "f.json").figures} == {"phase", "reading"}
+    assert "share of the ceiling over G + D" in capsys.readouterr().out
+    assert run(["bench", *TINY, "--only", "phases"]) != 0
+    assert "phases" in capsys.readouterr().err
+
+
 @pytest.fixture
 def nothing_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -14,6 +14,8 @@ from stylescan.columns import aligned
 if TYPE_CHECKING:
     from stylescan.bench.compare import Comparison
     from stylescan.bench.record import BenchRecord, Figure
+
+Measured = Literal["forward", "phase", "step", "reading", "sampling", "evaluation"]
 
 
 def bench(
@@ -29,6 +31,7 @@ def bench(
     device: str = "auto",
     threads: int | None = None,
     repeats: int = 10,
+    only: Annotated[list[Measured] | None, Parameter(negative="")] = None,
 ) -> None:
     """Measure a preset on this machine: speed, memory, and how near it comes to what the machine can do.
 
@@ -62,10 +65,13 @@ def bench(
         CPU threads.
     repeats
         Rounds; medians are over so many.
+    only
+        Measure this kind of work alone, beside the ceiling; may be repeated. Large nets have many kinds of steps, and
+        --only phase is enough for their share of the ceiling.
     """
     from stylescan.bench.compare import compare_records
     from stylescan.bench.material import open_material
-    from stylescan.bench.measure import run_bench
+    from stylescan.bench.measure import ALL_KINDS, run_bench
     from stylescan.bench.record import read_record, write_record
     from stylescan.config import parse_overrides
     from stylescan.runtime import pick_device, set_threads
@@ -83,7 +89,7 @@ def bench(
         with bar() as report:
             record = run_bench(
                 material.config, material.source, material.indices, device=place, images=material.images,
-                repeats=repeats, progress=report,
+                repeats=repeats, kinds=only or ALL_KINDS, progress=report,
             )  # fmt: skip
     if json is not None:
         write_record(json, record)
