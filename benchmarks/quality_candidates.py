@@ -1,6 +1,6 @@
 """The configurations of `quality_per_minute.py`: a preset and what differs from it.
 
-`small` is the preset as it was before the study, and what the others are measured against; it became `lr_006_r1_every_16`.
+`small` is the preset as it was when the study began, and what the others are measured against.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def test_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     write_record(old, a_record())
     assert run(["bench", *TINY, "--compare", str(old), "--json", str(new)]) == 0
     said = capsys.readouterr().out
-    for word in ("ceiling:", "phase G_main", "phase D_r1, every 16", "whole step", "read batches", "sample images",
+    for word in ("ceiling:", "phase G_main", "phase D_r1, every 8", "whole step", "read batches", "sample images",
                  "evaluate: KID", "share of the ceiling over G + D", "without drift",
                  "warning: setting.channels differs: 3 before, 1 now", "warning: environment.cpu differs"):  # fmt: skip
         assert word in said
