@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from standard import STANDARD_MODEL, STANDARD_OBJECTIVE
+
 from stylescan.config import merge
 
 Candidate = tuple[str, dict[str, dict[str, Any]]]
@@ -21,7 +23,8 @@ _PAIRING = {
     "loss": "relativistic-pairing", "r1_gamma": 1.0, "r1_interval": 8, "r2_gamma": 1.0, "r2_interval": 8,
 }  # fmt: skip
 
-_FORMER_SMALL = {"objective": {"r1_interval": 8}, "train": {"lr": 0.004}}
+# pinned: where the preset moves on, the rows stay what they were measured with
+_SMALL = {"objective": {"r1_interval": 8}, "train": {"lr": 0.004}}
 
 _CHANGES: dict[str, Candidate] = {
     "small": ("small", {}),
@@ -40,12 +43,11 @@ _CHANGES: dict[str, Candidate] = {
     "latent_start": ("small", {"model": {"start": "latent"}}),
     "lean_latent_batch_2": ("small", {"model": {**_LEAN, "start": "latent"}, "train": {"batch": 2}}),
     "dcgan": ("dcgan", {}),
-    # StyleGAN2's configuration at 64 px, as it is made for GPUs
     "standard": (
         "small",
         {
-            "model": {"z_dim": 512, "w_dim": 512, "mapping_layers": 2, "channel_base": 8192, "channel_max": 128},
-            "objective": {"r1_gamma": 0.05, "r1_interval": 16, "pl_weight": 2.0, "pl_interval": 4, "mixing": 0.9},
+            "model": STANDARD_MODEL,
+            "objective": STANDARD_OBJECTIVE,
             "train": {"batch": 16, "lr": 0.0025, "ema_half_life_kimg": 5.0},
         },
     ),
@@ -71,6 +73,6 @@ _CHANGES: dict[str, Candidate] = {
 }
 
 CANDIDATES: dict[str, Candidate] = {
-    name: (preset, merge(_FORMER_SMALL, changes) if preset == "small" else changes)
+    name: (preset, merge(_SMALL, changes) if preset == "small" else changes)
     for name, (preset, changes) in _CHANGES.items()
 }

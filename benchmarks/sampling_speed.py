@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from core_minutes import one_thread
 from plain_nets import make_plain, plain_operations
+from standard import STANDARD_MODEL
 
 from stylescan.bench.images import noise_fingerprint
 from stylescan.generate.compiled import compile_synthesis
@@ -37,7 +38,6 @@ from stylescan.nets.protocols import Generator
 from stylescan.recipes.common import Machine
 from stylescan.recipes.stylegan2 import small
 
-STANDARD = {"channel_base": 8192, "channel_max": 128, "z_dim": 512, "w_dim": 512, "mapping_layers": 2}
 Times = tuple[float, float]  # processor and clock, seconds
 
 
@@ -45,7 +45,9 @@ def generator_of(size: str) -> Generator:
     """`small-64`: the preset at 64 px; `standard-64`: StyleGAN2's usual configuration at that size."""
     kind, resolution = size.split("-")
     options = (
-        STANDARD if kind == "standard" else small(noise_fingerprint(int(resolution), 1), 100.0, Machine())["model"]
+        STANDARD_MODEL
+        if kind == "standard"
+        else small(noise_fingerprint(int(resolution), 1), 100.0, Machine())["model"]
     )
     spec = {"family": "stylegan2", "resolution": int(resolution), "img_channels": 1, "num_classes": 0}
     generator = build_generator(parse_spec({**options, **spec})).eval().requires_grad_(False)

@@ -20,19 +20,20 @@ from typing import Any
 
 import torch
 from plain_nets import make_plain, plain_operations
+from standard import STANDARD_MODEL, STANDARD_OBJECTIVE
 
 from stylescan.allocator import tune_allocator
 from stylescan.bench.material import open_material
+from stylescan.bench.measure import mean_step
 from stylescan.bench.memory import measure_peak
 from stylescan.bench.rounds import Work, time_in_rounds
 from stylescan.bench.training_works import open_bench, step_works
+from stylescan.config import merge
 from stylescan.runtime import set_threads
 
-STANDARD = {
-    "model": {"channel_base": 8192, "channel_max": 128, "z_dim": 512, "w_dim": 512, "mapping_layers": 2},
-    "objective": {"r1_interval": 16, "pl_weight": 2.0, "pl_interval": 4, "mixing": 0.9},
-}
-WIDE = {**STANDARD, "model": {**STANDARD["model"], "channel_base": 16384, "channel_max": 512}}
+STANDARD = {"model": STANDARD_MODEL, "objective": STANDARD_OBJECTIVE}
+WIDE = merge(STANDARD, {"model": {"channel_base": 16384, "channel_max": 512}})
+KINDS = {"small": {}, "standard": STANDARD, "wide": WIDE}
 BATCHES = {64: 16, 128: 8, 256: 4}
 
 
@@ -47,7 +48,7 @@ def under_plain(call: Callable[[], object]) -> Callable[[], None]:
 def works_of(size: str, stack: ExitStack) -> dict[str, list[Work]]:
     """The steps of `small-64`, `standard-256` or `wide-64`, both ways."""
     kind, resolution = size.split("-")
-    overrides = {"small": {}, "standard": STANDARD, "wide": WIDE}[kind]
+    overrides = KINDS[kind]
     batch = None if kind == "small" else BATCHES[int(resolution)]
     device, made = torch.device("cpu"), {}
     material = stack.enter_context(
@@ -77,11 +78,8 @@ def measure(size: str, rounds: int) -> dict[str, Any]:
                  for way, works in made.items()}  # fmt: skip
         timed = time_in_rounds(every, repeats=rounds, device=torch.device("cpu"))
 
-    def mean_steps(way: str) -> list[float]:
-        each = zip(*(timed[work.name].seconds for work in made[way]))
-        return [sum(work.due * second for work, second in zip(made[way], seconds)) for seconds in each]
-
-    ratios = [plain / own for plain, own in zip(mean_steps("plain"), mean_steps("as it is"))]
+    plain, own = (mean_step(made[way], timed).seconds for way in ("plain", "as it is"))
+    ratios = [slow / fast for slow, fast in zip(plain, own)]
     return {
         "size": size,
         "threads": torch.get_num_threads(),
@@ -93,7 +91,8 @@ def measure(size: str, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", default=["small-64", "standard-64", "standard-256"])
+    parser.add_argument("--sizes", nargs="+", default=["small-64", "standard-64", "standard-256"],
+                        choices=[f"{kind}-{side}" for kind in KINDS for side in BATCHES], metavar="KIND-SIDE")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path)

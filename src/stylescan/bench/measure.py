@@ -151,6 +151,12 @@ def _figure(work: Work, timed: Timed, flops: int | None, peak: Peak, bench: Benc
     )
 
 
+def mean_step(kinds: list[Work], timed: Mapping[str, Timed]) -> Timed:
+    """Each kind of step by its share of a cycle, round by round."""
+    rounds = zip(*(timed[kind.name].seconds for kind in kinds))
+    return Timed(tuple(sum(kind.due * s for kind, s in zip(kinds, each)) for each in rounds), 1)
+
+
 def _whole_step(
     kinds: list[Work],
     timed: Mapping[str, Timed],
@@ -159,16 +165,14 @@ def _whole_step(
     bench: Bench,
     gflops: float,
 ) -> Figure | None:
-    """The mean step: each kind of step by its share of a cycle, round by round; memory is the hungriest kind's."""
+    """The mean step; memory is the hungriest kind's."""
     if not kinds:
         return None
-    rounds = zip(*(timed[kind.name].seconds for kind in kinds))
-    mean = Timed(tuple(sum(kind.due * s for kind, s in zip(kinds, each)) for each in rounds), 1)
     operations = round(sum(kind.due * flops[kind.name] for kind in kinds))
     highest = [peak for kind in kinds if (peak := peaks[kind.name].peak_mb) is not None]
     added = [more for kind in kinds if (more := peaks[kind.name].added_mb) is not None]
     hungriest = Peak(max(highest, default=None), max(added, default=None))
-    return _figure(replace(kinds[0], name=STEP), mean, operations, hungriest, bench, gflops)
+    return _figure(replace(kinds[0], name=STEP), mean_step(kinds, timed), operations, hungriest, bench, gflops)
 
 
 def _shares(
