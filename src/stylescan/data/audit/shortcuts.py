@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict
 
 from stylescan.data.audit.measures import Measures
 from stylescan.data.prepared import ImageRecord
-from stylescan.randomness import numpy_generator
 
 _BINS = 16
 _SAME_FORMAT = {".jpeg": ".jpg", ".tiff": ".tif"}
@@ -111,17 +110,18 @@ def _try(images: Sequence[ImageRecord], codes: NDArray[np.intp]) -> Shortcut | N
 def table_shortcut(codes: NDArray[np.integer], images: Sequence[ImageRecord], folds: int = 5) -> Shortcut | None:
     """Predict the class by the most frequent one among training subjects with the same code; folds by subject.
 
-    None where fewer than two subjects exist, since nothing could be left out then.
+    The folds are stratified, and do not depend on what the subjects are called: their names are salted anew for every
+    data set. None where fewer than two subjects exist, since nothing could be left out then.
     """
     labels = np.array([int(image.label or 0) for image in images])
     subjects = np.unique([image.subject for image in images], return_inverse=True)[1]
     count = int(subjects.max()) + 1
     if count < 2:
         return None
-    fold_of = numpy_generator(0, "audit folds").permutation(count) % min(folds, count)
-    fold = fold_of[subjects]
+    folds = min(folds, count)
+    fold = _stratified_folds(subjects, labels, codes, folds)
     right = 0
-    for number in range(min(folds, count)):
+    for number in range(folds):
         table = np.zeros((int(codes.max()) + 1, int(labels.max()) + 1), np.int64)
         np.add.at(table, (codes[fold != number], labels[fold != number]), 1)
         # A code never seen in training falls back to the most frequent class.
@@ -129,3 +129,16 @@ def table_shortcut(codes: NDArray[np.integer], images: Sequence[ImageRecord], fo
         right += int((guess[codes[fold == number]] == labels[fold == number]).sum())
     return Shortcut(accuracy=right / len(labels), majority=float(np.bincount(labels).max() / len(labels)),
                     images=len(labels), subjects=count)  # fmt: skip
+
+
+def _stratified_folds(
+    subjects: NDArray[np.intp], labels: NDArray[np.integer], codes: NDArray[np.integer], folds: int
+) -> NDArray[np.intp]:
+    """The fold of each image: subjects alike in class and codes are dealt out one after another."""
+    order = np.lexsort((codes, labels, subjects))
+    starts = np.flatnonzero(np.diff(subjects[order], prepend=-1))
+    pairs = np.stack((labels[order], codes[order]), axis=1)
+    alike = sorted(range(len(starts)), key=[part.tolist() for part in np.split(pairs, starts[1:])].__getitem__)
+    fold_of = np.empty(len(starts), np.intp)
+    fold_of[alike] = np.arange(len(starts)) % folds
+    return fold_of[subjects]
