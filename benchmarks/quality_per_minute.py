@@ -1,7 +1,7 @@
 """Quality for the minutes: configurations trained for equal core-minutes, scored by KID on `select` along the way.
 
     python benchmarks/quality_per_minute.py --data DATA --out FOLDER --core-minutes 8 [--only NAME ...] [--seeds 0 1]
-    python benchmarks/quality_per_minute.py --out FOLDER --table
+    python benchmarks/quality_table.py FOLDER [--marks 2 4 8]
 
 Every run is a process of its own on one thread, timed by its processor time, so that the machine's load does not decide.
 It is scored at the marks below; KID and FD on `select` choose, those on the hold-out are only for the table. A run is
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from core_minutes import one_thread, side_by_side, train_for
 from quality_candidates import CANDIDATES
+from quality_table import records_of, table_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -143,37 +144,17 @@ def scorer(dataset: Any) -> Any:
     return score
 
 
-def print_table(out: Path) -> None:
-    """Every run's KID on `select` at each mark, best last mark first, as Markdown."""
-    records = [json.loads(path.read_text()) for path in out.glob("*/marks.json")]
-    records = [record for record in records if record["marks"]]
-    used = sorted({row["minutes"] for record in records for row in record["marks"]})
-    print("| configuration | seed | images shown | " + " | ".join(f"{m:g} min" for m in used) + " | hold-out |")
-    print("|---" * (len(used) + 4) + "|")
-    for record in sorted(records, key=lambda r: (-r["marks"][-1]["minutes"], r["marks"][-1]["select_kid"])):
-        kid = {row["minutes"]: f"{row['select_kid']:.4f}" for row in record["marks"]}
-        last = record["marks"][-1]
-        cells = [record["name"], str(record["seed"]), f"{last['nimg']:,}", *(kid.get(m, "") for m in used)]
-        print("| " + " | ".join([*cells, f"{last['holdout_kid']:.4f}"]) + " |")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--core-minutes", type=float, default=8)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--averages", type=float, nargs="*", default=[0.3, 3.0, 10.0], help="half-lives in kimg")
     parser.add_argument("--only", nargs="*", choices=list(CANDIDATES))
-    parser.add_argument("--table", action="store_true", help="print what there is and end")
     parser.add_argument("--one", choices=list(CANDIDATES), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.table:
-        print_table(arguments.out)
-        return
-    if arguments.data is None:
-        parser.error("--data DATA is needed to train")
     minutes, data, out = arguments.core_minutes, arguments.data, arguments.out
     if arguments.one:
         seed = arguments.seeds[0]
@@ -187,7 +168,7 @@ def main() -> None:
     side_by_side(
         [[__file__, "--one", name, "--seeds", str(seed), *own] for name, seed in runs], workers=arguments.workers
     )
-    print_table(out)
+    print(table_of(records_of(out)))
 
 
 if __name__ == "__main__":
