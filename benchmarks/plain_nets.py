@@ -1,7 +1,7 @@
 """StyleGAN2 by the reference operations: weights for every image in a grouped convolution, zeros inserted and filtered.
 
-What the fast paths are measured against. `make_plain` swaps G's layers; call the nets under `plain_operations`, which does
-the same for D and for the images between resolutions.
+What the fast paths are measured against. `make_plain` swaps G's layers, `in_planes` lays out D's weights; call the nets under
+`plain_operations`, which does the same for D and for the images between resolutions, and keeps all of them in planes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -50,11 +51,17 @@ class PlainToImage(nn.Module):
 
 
 def make_plain(generator: Generator) -> Generator:
-    """Swap its layers in place, around the same parameters."""
+    """Swap its layers in place, around the same parameters, in planes."""
     for layers, kind in ((generator.synthesis.layers, PlainLayer), (generator.synthesis.to_images, PlainToImage)):
         for index, layer in enumerate(layers):
             layers[index] = kind(layer)
+    in_planes(generator)
     return generator
+
+
+def in_planes(net: nn.Module) -> None:
+    """Lay out all weights plane by plane; the nets are built channels-last."""
+    net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 @contextmanager
@@ -78,4 +85,5 @@ def plain_operations() -> Iterator[None]:
             ("ops.layers.conv2d", F.conv2d),
         ):
             stack.enter_context(patch(f"stylescan.{name}", plain))
+        stack.enter_context(patch("torch.channels_last", torch.contiguous_format))  # what the nets ask for by this name
         yield

@@ -66,6 +66,7 @@ _CHANGES: dict[str, Candidate] = {
     ),
     "ada": ("small", {"augment": {"mode": "ada"}}),
     "fakes": ("small", {"objective": {"shared": "fakes"}}),
+    "lr_003": ("small", {"train": {"lr": 0.003}}),
     "lr_006": ("small", {"train": {"lr": 0.006}}),
     "lr_006_r1_every_16": ("small", {"train": {"lr": 0.006}, "objective": {"r1_interval": 16}}),
     # from .008 to .002 along a cosine, over what 15 core-minutes show

@@ -95,6 +95,7 @@ def train_and_score(
     from stylescan.presets import build_config
     from stylescan.train.checkpoint import load_checkpoint, save_checkpoint
     from stylescan.train.pictures import fake_grid, save_grid
+    from stylescan.train.run_folder import config_hash
     from stylescan.train.start import fingerprint
     from stylescan.train.state import build_state
     from stylescan.train.step import build_setup
@@ -104,11 +105,12 @@ def train_and_score(
     config = build_config(preset, fingerprint(dataset), overrides=merge(changes, {"seed": seed}))
     setup = build_setup(config, dataset, dataset.indices("train"))
     state = build_state(config, setup.phases, device=torch.device("cpu"))
-    identity = {"config_hash": f"{name} {seed}"}
+    identity = {"config_hash": config_hash(config)}
     log, saved = run / "marks.json", run / "state"
     record: dict[str, Any] = {"name": name, "seed": seed, "seconds": 0.0, "marks": []}
     if saved.is_dir():
         record = load_checkpoint(saved, state, config_hash=identity["config_hash"])["record"]
+        write_json_atomic(log, record)  # cut off between the two, the log would lack its last mark for good
     averages = Averages(state, config, half_lives_kimg, run / "averages")
     averages.load()
     score = scorer(dataset)

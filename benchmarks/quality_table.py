@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def table_of(records: Sequence[Record], marks: Collection[float] | None = None) 
 
 
 def _kid(value: float) -> str:
-    return f"{value:.3f}".replace("0.", ".", 1)
+    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.3f}")
 
 
 def as_json(folders: Sequence[Path]) -> str:

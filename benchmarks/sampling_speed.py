@@ -149,6 +149,10 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    for size in arguments.sizes:
+        batch = min(batch_for(int(size.split("-")[1])), arguments.images)
+        if arguments.images % batch:
+            parser.error(f"--images {arguments.images}: {size} is sampled {batch} at a time; give a multiple of it")
     one_thread()
     rows = []
     for size in arguments.sizes:

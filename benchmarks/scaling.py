@@ -121,18 +121,20 @@ def file_of(row: Row, out: Path) -> Path:
     return out / "rows" / f"{row.name}.json"
 
 
-def finished(row: Row, out: Path) -> BenchRecord | None:
-    """The row's record, None where it is not there whole."""
+def finished(row: Row, asked: argparse.Namespace) -> BenchRecord | None:
+    """The row's record, None where it is not there whole, or of another preset or fewer rounds."""
     try:
-        return read_record(file_of(row, out))
+        record = read_record(file_of(row, asked.out))
     except StylescanError:
         return None
+    fits = record.setting.preset == asked.preset and record.repeats >= asked.repeats
+    return record if fits else None
 
 
 def measure_all(rows: Sequence[Row], asked: argparse.Namespace) -> None:
     """Every row that is not finished, one after the other, each in a process of its own."""
     for number, row in enumerate(rows):
-        if finished(row, asked.out) is not None:
+        if finished(row, asked) is not None:
             continue
         print(f"{number + 1} of {len(rows)}: {row.name}", file=sys.stderr, flush=True)
         given = [f"--{key}={value}" for key, value in asdict(row).items() if value is not None and key != "reading"]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from plain_nets import make_plain, plain_operations
+from plain_nets import in_planes, make_plain, plain_operations
 from standard import STANDARD_MODEL, STANDARD_OBJECTIVE
 
 from stylescan.allocator import tune_allocator
@@ -59,6 +59,7 @@ def works_of(size: str, stack: ExitStack) -> dict[str, list[Work]]:
         if way == "plain":
             for net in (bench.state.G, bench.state.G_ema):
                 make_plain(net)
+            in_planes(bench.state.D)
         steps = step_works(bench)
         made[way] = [
             replace(step, name=f"{way}: {step.name}", call=under_plain(step.call) if way == "plain" else step.call)
@@ -74,7 +75,7 @@ def measure(size: str, rounds: int) -> dict[str, Any]:
         every = [work for works in made.values() for work in works]
         for work in every:
             work.call()  # first calls build what later ones find
-        added = {way: max(measure_peak(work.call, torch.device("cpu")).added_mb or 0.0 for work in works)
+        peaks = {way: [measure_peak(work.call, torch.device("cpu")).added_mb for work in works]
                  for way, works in made.items()}  # fmt: skip
         timed = time_in_rounds(every, repeats=rounds, device=torch.device("cpu"))
 
@@ -85,7 +86,7 @@ def measure(size: str, rounds: int) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "rounds": rounds,
         "times_plain": [round(value, 2) for value in statistics.quantiles(ratios, n=4, method="inclusive")],
-        "added_mb": {way: round(value, 1) for way, value in added.items()},
+        "added_mb": {way: None if None in added else round(max(added), 1) for way, added in peaks.items()},
     }
 
 

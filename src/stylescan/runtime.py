@@ -20,6 +20,8 @@ from torch import Tensor
 
 from stylescan.errors import ConfigError
 
+MOST_THREADS = 4096
+
 
 def pick_device(name: str = "auto") -> torch.device:
     """`auto`: CUDA where there is one, else the CPU. ConfigError for a device that is not here."""
@@ -31,14 +33,21 @@ def pick_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as problem:
         first = str(problem).splitlines()[0]
         raise ConfigError(f"--device {name}: not usable here ({first})", remedy="Use --device auto or cpu.") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(
+            f"--device {name}: expected auto, cpu, cuda or cuda:N; other devices are not tested",
+            remedy="Use --device cpu.",
+        )
     return device
 
 
 def set_threads(count: int | None) -> int:
     """Fix the number of CPU threads (None: torch's own choice) and return it; results depend on it."""
     if count is not None:
-        if count < 1:
-            raise ConfigError(f"--threads {count}: expected at least 1", remedy="Leave it out to use all cores.")
+        if not 1 <= count <= MOST_THREADS:
+            raise ConfigError(
+                f"--threads {count}: expected 1 to {MOST_THREADS}", remedy="Leave it out to use all cores."
+            )
         torch.set_num_threads(count)
     return torch.get_num_threads()
 

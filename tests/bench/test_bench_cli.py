@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -66,6 +67,20 @@ def test_one_kind_of_work_alone(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "phases" in capsys.readouterr().err
 
 
+def test_a_full_disk_at_the_end_costs_the_file_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("stylescan.bench.record.write_json_atomic", full)
+    assert run(["bench", *TINY, "--only", "reading", "--json", str(tmp_path / "f.json")]) != 0
+    said = capsys.readouterr()
+    assert "read batches" in said.out
+    assert "figures:" not in said.out
+    assert said.err.count("error:") == said.err.count("remedy:") == 1
+
+
 @pytest.fixture
 def nothing_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -90,7 +105,9 @@ def test_wrong_turns_end_before_anything_is_measured(tmp_path: Path, capsys: pyt
         (["--channels", "0"], "--channels 0"),
         (["--repeats", "0"], "--repeats 0"),
         (["--threads", "0"], "--threads 0"),
+        (["--threads", "2147483648"], "--threads 2147483648"),
         (["--device", "cuda:99"], "cuda:99"),
+        (["--device", "meta"], "--device meta"),
         (["--data", str(tmp_path)], "not a prepared dataset"),
         (["--set", "model.zdim=3"], "model.z_dim"),
     ]

@@ -104,6 +104,22 @@ def test_shared_fakes_save_d_the_pass_of_g() -> None:
     assert shared["step"] == pytest.approx(shared["phases"])
 
 
+@pytest.mark.parametrize(
+    ("augment", "p"),
+    [({"mode": "none"}, 0.0), ({"mode": "scheduled", "p": 0.3}, 0.3), ({"mode": "fixed", "p": 0.2}, 0.2),
+     ({"mode": "ada", "p_max": 0.6}, 0.3)],
+)  # fmt: skip
+def test_augmentation_is_measured_at_work(augment: dict[str, object], p: float) -> None:
+    overrides = merge(TINY, {"augment": augment})
+    with open_material("small", device=CPU, resolution=16, batch=4, overrides=overrides) as material:
+        with open_bench(material.config, material.source, material.indices, device=CPU) as bench:
+            assert bench.state.ada.p == pytest.approx(p)
+        record = run_bench(
+            material.config, material.source, material.indices, device=CPU, repeats=1, kinds=("forward",)
+        )
+    assert record.setting.augment["p"] == pytest.approx(p)
+
+
 def test_classes_and_growing_nets_too(make_dataset: Callable[..., PreparedDataset]) -> None:
     data = make_dataset(subjects=12, slices=3, resolution=16, classes=2)
     narrow = {"model": {"z_dim": 8, "w_dim": 8, "channel_base": 64, "channel_max": 4}}

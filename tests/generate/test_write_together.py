@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stylescan.files import is_leftover
-from stylescan.generate.write_together import write_together
+from stylescan.generate.write_together import MOST_OPEN, write_together
 
 
 def contents(folder: Path, n: int = 5) -> dict[Path, bytes]:
@@ -67,6 +67,22 @@ def test_a_failure_leaves_whole_files_alone(
     assert there == {path: wanted[path] for path in there}
     assert len(there) == (2 if step == "replace" else 0)
     assert handles() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+def test_many_files_are_never_open_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync, most, before = os.fsync, 0, handles()
+
+    def counting(handle: int) -> None:
+        nonlocal most
+        most = max(most, handles() - before)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", counting)
+    wanted = contents(tmp_path, 2 * MOST_OPEN + 5)
+    write_together(wanted)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == wanted
+    assert 2 < most <= MOST_OPEN
 
 
 def test_each_reaches_the_disk_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

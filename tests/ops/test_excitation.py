@@ -20,6 +20,13 @@ def test_every_pixel_of_a_channel_is_weighed_alike_and_only_the_low_features_dec
     torch.testing.assert_close(layer(2 * x, low), 2 * out)
 
 
+def test_mixed_precision_does_not_widen_the_features() -> None:
+    layer = SkipExcitation(3, 5)
+    x, low = torch.randn(2, 5, 8, 8).bfloat16(), torch.randn(2, 3, 4, 4).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(x, low).dtype == torch.bfloat16
+
+
 def test_it_is_what_the_formula_says() -> None:
     torch.manual_seed(1)
     layer, x, low = SkipExcitation(2, 4), torch.randn(1, 4, 16, 16), torch.randn(1, 2, 8, 8)

@@ -35,6 +35,17 @@ def test_a_constant_image_is_in_its_channels_mean_band_alone(levels: int) -> Non
         assert not bands[1:].any()
 
 
+def test_mixed_precision_leaves_images_their_digits() -> None:
+    x = 0.7 + 0.02 * torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        a = haar(x, 2)
+        back = inverse_haar(a, 2)
+        of_features = inverse_haar(a.bfloat16(), 2)
+    assert torch.equal(a, haar(x, 2))
+    torch.testing.assert_close(back, x)
+    assert of_features.dtype == torch.float32
+
+
 def test_it_is_differentiable_twice_and_answers_channels_last() -> None:
     x = torch.randn(2, 2, 8, 8, dtype=torch.float64, requires_grad=True)
     assert haar(x).is_contiguous(memory_format=torch.channels_last)

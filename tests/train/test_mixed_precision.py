@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 
@@ -103,6 +104,16 @@ def test_lazy_penalties_are_those_of_float32(made: Made) -> None:
         terms, found = gradients(*made("stylegan2", MIXED, objective=lazy), phase)
         assert all(torch.equal(terms[name], exact_terms[name]) for name in exact_terms)
         assert all(torch.equal(a, b) for a, b in zip(found, exact))
+
+
+def test_kernels_of_lazy_penalties_are_not_tf32(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(Precision, "kernels", lambda self: asked.append(self.bf16) or contextlib.nullcontext())
+    lazy = {"r1_interval": 4, "r2_interval": 4, "gp_weight": 0.0, "pl_weight": 1.0, "pl_interval": 2}
+    state, setup = made("stylegan2", MIXED, objective=lazy)
+    train_step(state, setup, StepStats())
+    assert [phase.name for phase in setup.phases] == ["G_main", "G_pl", "D_main", "D_r1_r2"]
+    assert asked == [True, False, True, False]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -84,9 +86,31 @@ def test_losses_that_ask_nothing_of_some_scores_are_refused(loss: str) -> None:
         build_objective(config_of(loss, "pass"))
 
 
-def test_penalties_at_every_step_are_refused() -> None:
-    with pytest.raises(ConfigError, match="r1_penalty at every step"):
-        build_objective(config_of("logistic", "pass", r1_gamma=1.0, r1_interval=1))
+def test_r2_at_every_step_is_refused() -> None:
+    with pytest.raises(ConfigError, match="R2 at every step"):
+        build_objective(config_of("logistic", "pass", r2_gamma=1.0, r2_interval=1))
+
+
+@pytest.mark.parametrize(
+    ("penalty", "reaches"),
+    [({"r1_gamma": 1.0, "r1_interval": 1}, False), ({"gp_weight": 1.0}, False), ({"drift_weight": 1.0}, False),
+     ({"r2_gamma": 1.0, "r2_interval": 1}, True)],
+)  # fmt: skip
+def test_of_all_penalties_r2_alone_reaches_the_fakes(
+    penalty: dict[str, float], reaches: bool, tiny_config, make_dataset
+) -> None:
+    """What is refused would reach G, and what is allowed does not."""
+    dataset = make_dataset()
+    none = {"r1_gamma": 0.0, "r2_gamma": 0.0, "gp_weight": 0.0, "drift_weight": 0.0, "pl_weight": 0.0}
+    config = tiny_config(dataset, objective={**none, **penalty})
+    setup = build_setup(config, dataset, dataset.indices("train"))
+    state, level = build_state(config, setup.phases, device=torch.device("cpu")), setup.levels[-1]
+    main = next(phase for phase in setup.phases if phase.name == "D_main")
+    reals = read_reals(setup.reader, setup, level, 0, torch.device("cpu"))
+    batch = dataclasses.replace(draw_phase(state, main, setup, level, reals), teaches_G=True)
+    (term,) = (term for term in main.terms if term.name.endswith("_penalty"))
+    (found,) = torch.autograd.grad(term.value(batch).sum(), batch.fake_images, allow_unused=True)
+    assert (found is not None and bool(found.any())) == reaches
 
 
 @pytest.mark.parametrize("shared", ["fakes", "pass"])

@@ -21,7 +21,7 @@ from stylescan.bench.memory import Peak, allocator_keeps_blocks, measure_peak, m
 from stylescan.bench.other_works import evaluation_works, reading_work, sampling_work
 from stylescan.bench.record import BenchRecord, Ceiling, Figure, Section, Setting, Shares, section
 from stylescan.bench.rounds import Kind, Progress, Timed, Work, time_in_rounds
-from stylescan.bench.training_works import Bench, forward_works, open_bench, phase_works, step_works
+from stylescan.bench.training_works import Bench, forward_works, open_bench, phase_works, step_works, typical_p
 from stylescan.config import RunConfig
 from stylescan.data.loader import ImageSource
 from stylescan.errors import ConfigError
@@ -208,7 +208,7 @@ def _setting(config: RunConfig, bench: Bench, images: str) -> Setting:
         parameters_D=count[1],
         model=section(config.model.model_dump(mode="json")),
         objective=section(config.objective.model_dump(mode="json")),
-        augment=section(config.augment.model_dump(mode="json")),
+        augment=section({**config.augment.model_dump(mode="json"), "p": typical_p(config.augment)}),
     )
 
 

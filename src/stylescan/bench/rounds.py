@@ -66,6 +66,7 @@ def _calls(work: Work, device: torch.device) -> int:
     """How often in a row `work` is done a round, from a first try where it may be short."""
     if work.kind not in ("ceiling", "forward", "reading"):
         return 1
+    work.call()  # the first call sets up what later ones find
     return max(math.ceil(SHORTEST_S / max(seconds_of(work.call, 1, device), 1e-6)), 1)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from stylescan.bench.rounds import Work
 from stylescan.bench.step_kinds import step_kinds
-from stylescan.config import RunConfig
+from stylescan.config import AugmentConfig, RunConfig
 from stylescan.data.loader import ImageSource
 from stylescan.nets.protocols import Stage, one_hot
 from stylescan.randomness import torch_generator
@@ -69,10 +69,18 @@ def open_bench(config: RunConfig, source: ImageSource, indices: np.ndarray, *, d
         state.nimg = math.ceil(config.train.total_kimg * 1000 / batch) * batch
         level = level_at(setup.levels, state.nimg)
         note_stage(state, level.stage(state.nimg))
+        state.buffers["augment_p"].fill_(typical_p(config.augment))
         reals, fresh = (read_reals(reader, setup, level, state.nimg, device) for reader in (setup.reader, setup.fresh))
         yield Bench(state, setup, level, reals, fresh)
     finally:
         setup.close()
+
+
+def typical_p(config: AugmentConfig) -> float:
+    """The probability of each augmentation that is measured: the last one; half of what ADA allows, which finds its own."""
+    if config.mode == "none":
+        return 0.0
+    return max(config.p, config.p_max / 2) if config.mode == "ada" else config.p
 
 
 def forward_works(bench: Bench) -> list[Work]:
@@ -111,7 +119,7 @@ def _phase_call(bench: Bench, phase: Phase) -> Callable[[], None]:
         given, bench.of_G = (bench.of_G, None) if phase.name == "D_main" else (None, bench.of_G)
         reals = bench.fresh if phase.fresh_reals else bench.reals
         batch = draw_phase(bench.state, phase, bench.setup, bench.level, reals, fakes_of=given)
-        with bench.setup.precision.kernels():
+        with batch.precision.kernels():
             run_phase(bench.state, phase, batch, bench.stats)
         if shares and phase.name == "G_main":
             bench.of_G = batch

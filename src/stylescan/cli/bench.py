@@ -91,14 +91,13 @@ def bench(
                 material.config, material.source, material.indices, device=place, images=material.images,
                 repeats=repeats, kinds=only or ALL_KINDS, progress=report,
             )  # fmt: skip
-    if json is not None:
-        write_record(json, record)
     for line in [*heading(record), "", *table(record), "", *closing(record)]:
         say(line)
     if old is not None:
         for line in ["", *comparison_lines(compare_records(old, record))]:
             say(line)
-    if json is not None:
+    if json is not None:  # after the table: a disk that is full by now takes only the file
+        write_record(json, record)
         say(f"figures: {json}")
 
 
@@ -112,10 +111,10 @@ def _check_target(json: Path | None, compare: Path | None) -> None:
     another = "Give --json another name."
     if json.is_dir():
         raise ConfigError(f"--json {json}: a folder, expected the name of a file", remedy=another)
+    above = next((folder for folder in json.absolute().parents if folder.exists()), Path())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise ConfigError(f"--json {json}: nothing can be written in {above}", remedy=another)
     if not json.exists():
-        above = next((folder for folder in json.absolute().parents if folder.exists()), Path())
-        if not above.is_dir() or not os.access(above, os.W_OK):
-            raise ConfigError(f"--json {json}: nothing can be written in {above}", remedy=another)
         return
     if compare is not None and json.samefile(compare):
         raise ConfigError(f"--json {json}: the same file as --compare, which would be lost", remedy=another)

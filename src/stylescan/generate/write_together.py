@@ -6,17 +6,30 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from stylescan.files import PARTIAL, fsync_folder
+
+MOST_OPEN = 32  # of each writer; macOS allows a process 256 handles
 
 
 def write_together(contents: Mapping[Path, bytes]) -> None:
     """Write aside, fsync and rename every path: each holds its old content or the new one, never a part of either.
 
-    All are written before the first is waited for, so that the disk takes them in one go. Renamed in the order given; a
-    failure leaves the first ones in place, removes what was written aside, and is an OSError that names its path.
+    Up to 32 are written before the first is waited for, so that the disk takes them in one go, and no system runs out of
+    handles. Renamed in the order given; a failure leaves the first ones in place, removes what was written aside, and is
+    an OSError that names its path.
     """
+    paths = iter(contents)
+    while some := list(islice(paths, MOST_OPEN)):
+        _write_some({path: contents[path] for path in some})
+    for folder in {path.parent for path in contents}:
+        fsync_folder(folder)
+
+
+def _write_some(contents: Mapping[Path, bytes]) -> None:
+    """All of `contents` at once."""
     aside: dict[Path, _Aside] = {}
     path = Path()
     try:
@@ -36,8 +49,6 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
         if isinstance(problem, OSError) and problem.errno is not None:
             raise OSError(problem.errno, os.strerror(problem.errno), str(path)) from None
         raise
-    for folder in {path.parent for path in contents}:
-        fsync_folder(folder)
 
 
 @dataclass

@@ -23,5 +23,5 @@ class SkipExcitation(nn.Module):
         pooled = F.adaptive_avg_pool2d(low, _POOLED).flatten(1)  # [N, 16 low]
         # twice the sigmoid: 1 at initialisation on average, where the paper's .5 would halve the signal
         factors = 2 * torch.sigmoid(self.factors(self.pooled(pooled)))
-        out: Tensor = x * factors[:, :, None, None]
+        out: Tensor = x * factors[:, :, None, None].to(x.dtype)  # float32 in mixed precision, and would widen x
         return out

@@ -29,10 +29,10 @@ def require_one_pass(config: ObjectiveConfig, *, every_step: Sequence[str]) -> N
             "nothing from them",
             remedy=f"Take one of {', '.join(ONE_PASS_LOSSES)}, or objective.shared=fakes.",
         )
-    if every_step:
+    if "r2_penalty" in every_step:
         raise ConfigError(
-            f"objective.shared=pass with {', '.join(every_step)} at every step: its gradient would reach G",
-            remedy="Give the penalty an interval above 1, or set objective.shared=fakes.",
+            "objective.shared=pass with R2 at every step: its gradient by the fakes would reach G",
+            remedy="Set objective.r2_interval above 1, or objective.shared=fakes.",
         )
 
 

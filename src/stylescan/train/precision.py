@@ -51,7 +51,7 @@ class Precision:
         return x.float() if self.bf16 else x
 
     def kernels(self) -> AbstractContextManager[object]:
-        """Around a step: lets cuDNN time its kernels for these shapes, and TF32 with `bf16` only; then as it was before.
+        """Around a phase: lets cuDNN time its kernels for these shapes, and TF32 with `bf16` only; then as it was before.
 
         cuDNN times nothing where deterministic algorithms are asked for. Nothing happens on other devices.
         """

@@ -269,7 +269,7 @@ def train_step(state: TrainState, setup: Setup, stats: StepStats) -> None:
         if state.step % phase.interval == 0:
             shown = read_reals(setup.fresh, setup, level, state.nimg, device) if phase.fresh_reals else reals
             batch = draw_phase(state, phase, setup, level, shown, fakes_of=of_G if phase.name == "D_main" else None)
-            with setup.precision.kernels():
+            with batch.precision.kernels():
                 run_phase(state, phase, batch, stats)
             if phase.name == "G_main" and config.objective.shared == "fakes":
                 of_G = batch
