@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from stylescan.data.audit.measures import Measures
 from stylescan.data.prepared import ImageRecord
+from stylescan.randomness import numpy_generator
 
 _BINS = 16
 _SAME_FORMAT = {".jpeg": ".jpg", ".tiff": ".tif"}
@@ -110,8 +111,7 @@ def _try(images: Sequence[ImageRecord], codes: NDArray[np.intp]) -> Shortcut | N
 def table_shortcut(codes: NDArray[np.integer], images: Sequence[ImageRecord], folds: int = 5) -> Shortcut | None:
     """Predict the class by the most frequent one among training subjects with the same code; folds by subject.
 
-    The folds are stratified, and do not depend on what the subjects are called: their names are salted anew for every
-    data set. None where fewer than two subjects exist, since nothing could be left out then.
+    The folds do not depend on what the subjects are called: their names are salted anew for every data set. None where fewer than two subjects exist, since nothing could be left out then.
     """
     labels = np.array([int(image.label or 0) for image in images])
     subjects = np.unique([image.subject for image in images], return_inverse=True)[1]
@@ -119,7 +119,7 @@ def table_shortcut(codes: NDArray[np.integer], images: Sequence[ImageRecord], fo
     if count < 2:
         return None
     folds = min(folds, count)
-    fold = _stratified_folds(subjects, labels, codes, folds)
+    fold = _nameless_folds(subjects, labels, codes, folds)
     right = 0
     for number in range(folds):
         table = np.zeros((int(codes.max()) + 1, int(labels.max()) + 1), np.int64)
@@ -131,14 +131,14 @@ def table_shortcut(codes: NDArray[np.integer], images: Sequence[ImageRecord], fo
                     images=len(labels), subjects=count)  # fmt: skip
 
 
-def _stratified_folds(
+def _nameless_folds(
     subjects: NDArray[np.intp], labels: NDArray[np.integer], codes: NDArray[np.integer], folds: int
 ) -> NDArray[np.intp]:
-    """The fold of each image: subjects alike in class and codes are dealt out one after another."""
+    """The fold of each image: subjects in the order of their classes and codes, then shuffled, a fold each in turn."""
     order = np.lexsort((codes, labels, subjects))
     starts = np.flatnonzero(np.diff(subjects[order], prepend=-1))
     pairs = np.stack((labels[order], codes[order]), axis=1)
     alike = sorted(range(len(starts)), key=[part.tolist() for part in np.split(pairs, starts[1:])].__getitem__)
     fold_of = np.empty(len(starts), np.intp)
-    fold_of[alike] = np.arange(len(starts)) % folds
+    fold_of[alike] = numpy_generator(0, "audit folds").permutation(len(starts)) % folds
     return fold_of[subjects]
