@@ -16,12 +16,15 @@ import argparse
 import copy
 import json
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core_minutes import one_thread, side_by_side, train_for
 from quality_candidates import CANDIDATES
 from quality_table import records_of, table_of
+
+from stylescan.errors import StylescanError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -162,7 +165,10 @@ def main() -> None:
         seed = arguments.seeds[0]
         run = out / f"{arguments.one}-{seed}"
         run.mkdir(parents=True, exist_ok=True)
-        train_and_score(arguments.one, data, run, minutes, seed, arguments.averages)
+        try:
+            train_and_score(arguments.one, data, run, minutes, seed, arguments.averages)
+        except StylescanError as problem:
+            sys.exit(f"error: {problem.message}\nremedy: {problem.remedy}")
         return
     runs = [(name, seed) for name in arguments.only or CANDIDATES for seed in arguments.seeds]
     own = ["--data", str(data), "--out", str(out), "--core-minutes", str(minutes)]

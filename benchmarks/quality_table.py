@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,10 @@ def _kid(value: float) -> str:
     return re.sub(r"^(-?)0\.", r"\1.", f"{value:.3f}")
 
 
-def as_json(folders: Sequence[Path]) -> str:
-    """Every mark of every run, four digits behind the point."""
+def as_json(runs: Mapping[str, Sequence[Record]]) -> str:
+    """Every mark of every run, by folder, four digits behind the point."""
     found = {
-        out.name: [
+        name: [
             {
                 "name": record["name"],
                 "seed": record["seed"],
@@ -59,9 +59,9 @@ def as_json(folders: Sequence[Path]) -> str:
                     for mark in record["marks"]
                 ],
             }
-            for record in records_of(out)
+            for record in records
         ]
-        for out in folders
+        for name, records in runs.items()
     }
     return json.dumps(found, indent=1) + "\n"
 
@@ -74,10 +74,15 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="write every mark here too")
     arguments = parser.parse_args()
-    for out in arguments.out:
-        print(f"\n{out.name}\n\n{table_of(records_of(out), arguments.marks)}")
+    runs = {out.name: records_of(out) for out in arguments.out}
+    if len(runs) < len(arguments.out):
+        parser.error("two folders of one name, which the JSON could not tell apart; rename one")
+    for name, records in runs.items():
+        if not records:
+            parser.error(f"{name}: no run that was scored; give a folder that quality_per_minute.py wrote (--out)")
+        print(f"\n{name}\n\n{table_of(records, arguments.marks)}")
     if arguments.json:
-        arguments.json.write_text(as_json(arguments.out), encoding="utf-8")
+        arguments.json.write_text(as_json(runs), encoding="utf-8")
 
 
 if __name__ == "__main__":

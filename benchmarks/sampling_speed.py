@@ -38,6 +38,7 @@ from stylescan.nets.protocols import Generator
 from stylescan.recipes.common import Machine
 from stylescan.recipes.stylegan2 import small
 
+SIDES = (32, 64, 128, 256)
 Times = tuple[float, float]  # processor and clock, seconds
 
 
@@ -143,7 +144,8 @@ def measure(size: str, *, rounds: int, images: int, compiled: bool) -> dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", default=["small-64", "standard-64", "small-256"])
+    parser.add_argument("--sizes", nargs="+", default=["small-64", "standard-64", "small-256"], metavar="KIND-SIDE",
+                        choices=[f"{kind}-{side}" for kind in ("small", "standard") for side in SIDES])  # fmt: skip
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--compile", action="store_true")

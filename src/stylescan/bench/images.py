@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylescan.config import DataFingerprint
+from stylescan.data.spool import array_header
 from stylescan.errors import ConfigError
 from stylescan.files import storage_error
 from stylescan.randomness import numpy_generator
@@ -66,8 +67,7 @@ def _write_noise(file: Path, shape: tuple[int, int, int, int]) -> None:
     """Through an ordinary handle: on a full disk, writing to mapped memory ends the process without a word."""
     rng = numpy_generator(0, "bench/images")
     with file.open("wb") as stream:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
+        stream.write(array_header(shape, np.dtype(np.uint8)))
         for _ in range(shape[0]):
             stream.write(rng.integers(0, 256, shape[1:], dtype=np.uint8).tobytes())
 

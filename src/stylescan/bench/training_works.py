@@ -119,8 +119,7 @@ def _phase_call(bench: Bench, phase: Phase) -> Callable[[], None]:
         given, bench.of_G = (bench.of_G, None) if phase.name == "D_main" else (None, bench.of_G)
         reals = bench.fresh if phase.fresh_reals else bench.reals
         batch = draw_phase(bench.state, phase, bench.setup, bench.level, reals, fakes_of=given)
-        with batch.precision.kernels():
-            run_phase(bench.state, phase, batch, bench.stats)
+        run_phase(bench.state, phase, batch, bench.stats)
         if shares and phase.name == "G_main":
             bench.of_G = batch
 

@@ -17,19 +17,19 @@ MOST_OPEN = 32  # of each writer; macOS allows a process 256 handles
 def write_together(contents: Mapping[Path, bytes]) -> None:
     """Write aside, fsync and rename every path: each holds its old content or the new one, never a part of either.
 
-    Up to 32 are written before the first is waited for, so that the disk takes them in one go, and no system runs out of
+    Up to MOST_OPEN are written before the first is waited for, so that the disk takes them in one go, and no system runs out of
     handles. Renamed in the order given; a failure leaves the first ones in place, removes what was written aside, and is
     an OSError that names its path.
     """
     paths = iter(contents)
     while some := list(islice(paths, MOST_OPEN)):
-        _write_some({path: contents[path] for path in some})
+        _write_at_once({path: contents[path] for path in some})
     for folder in {path.parent for path in contents}:
         fsync_folder(folder)
 
 
-def _write_some(contents: Mapping[Path, bytes]) -> None:
-    """All of `contents` at once."""
+def _write_at_once(contents: Mapping[Path, bytes]) -> None:
+    """All of `contents`, open side by side; renamed, but not yet on the disk by name."""
     aside: dict[Path, _Aside] = {}
     path = Path()
     try:

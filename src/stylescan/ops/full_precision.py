@@ -16,3 +16,8 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     if kind == "meta" or not torch.is_autocast_enabled(kind):
         return _OFF
     return torch.autocast(kind, enabled=False)
+
+
+def widened(x: Tensor) -> Tensor:
+    """`x` in float32 where it is bfloat16, else `x` itself."""
+    return x.float() if x.dtype == torch.bfloat16 else x

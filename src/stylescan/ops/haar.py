@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stylescan.ops.full_precision import full_precision
+from stylescan.ops.full_precision import full_precision, widened
 
 # rows: mean, and differences along columns, rows and diagonals; columns: the pixels of a 2x2 square
 _BANDS = ((1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1))
@@ -25,34 +25,26 @@ def _weights(like: Tensor) -> Tensor:
     return torch.tensor(_WEIGHTS, dtype=like.dtype, device=like.device)
 
 
-def _mixed(squares: Tensor, matrix: Tensor) -> Tensor:
-    """Bands of pixels, or pixels of bands: float32 within mixed precision, where differences would lose their digits."""
-    with full_precision(squares):
-        return squares @ matrix
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
 def haar(x: Tensor, levels: int = 1) -> Tensor:
     """Images [N, C, H, W] to coefficients [N, 4^levels C, H / 2^levels, W / 2^levels], channels-last.
 
     All bands are transformed again at every level (wavelet packets). Channel c's mean band is at 4^levels c.
     """
-    x = _wide(x)
-    for _ in range(levels):
-        n, c, h, w = x.shape
-        squares = x.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(n, h // 2, w // 2, c, 4)
-        x = _mixed(squares, _bands(x) * _weights(x)).flatten(3).permute(0, 3, 1, 2)
+    with full_precision(x):  # differences would lose their digits
+        x = widened(x)
+        for _ in range(levels):
+            n, c, h, w = x.shape
+            squares = x.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(n, h // 2, w // 2, c, 4)
+            x = (squares @ (_bands(x) * _weights(x))).flatten(3).permute(0, 3, 1, 2)
     return x
 
 
 def inverse_haar(x: Tensor, levels: int = 1) -> Tensor:
     """What `haar` was made of: [N, 4^levels C, h, w] to [N, C, 2^levels h, 2^levels w]."""
-    x = _wide(x)
-    for _ in range(levels):
-        n, c, h, w = x.shape
-        squares = _mixed(x.permute(0, 2, 3, 1).reshape(n, h, w, c // 4, 4), _bands(x) / (4 * _weights(x))[:, None])
-        x = squares.reshape(n, h, w, c // 4, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(n, c // 4, 2 * h, 2 * w)
+    with full_precision(x):
+        x = widened(x)
+        for _ in range(levels):
+            n, c, h, w = x.shape
+            squares = x.permute(0, 2, 3, 1).reshape(n, h, w, c // 4, 4) @ (_bands(x) / (4 * _weights(x))[:, None])
+            x = squares.reshape(n, h, w, c // 4, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(n, c // 4, 2 * h, 2 * w)
     return x

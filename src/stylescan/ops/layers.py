@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylescan.ops.convolution import conv2d
-from stylescan.ops.full_precision import full_precision
+from stylescan.ops.full_precision import full_precision, widened
 from stylescan.ops.resample import blur, downsample2
 
 LRELU_SLOPE = 0.2
@@ -165,7 +165,7 @@ def minibatch_std(x: Tensor, *, limit: int = 4) -> Tensor:
     """
     n, c, h, w = x.shape
     g = minibatch_group(n, limit)
-    x = x.float() if x.dtype == torch.bfloat16 else x
+    x = widened(x)
     y = x.reshape(g, n // g, c, h, w)
     std = (y.var(dim=0, correction=0) + 1e-8).sqrt()  # [N/g, C, H, W]
     channel = std.mean(dim=(1, 2, 3)).repeat(g)[:, None, None, None].expand(n, 1, h, w)

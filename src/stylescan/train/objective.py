@@ -248,10 +248,9 @@ def build_objective(config: ObjectiveConfig) -> tuple[Phase, ...]:
         # its batch is smaller, so it stays a phase of its own even at interval 1
         phases.append(Phase("G_pl", "G", config.pl_interval, float(config.pl_interval), (term,), shrink=2))
     penalties = _penalties_of_D(config)
-    every_step = [term for interval, term in penalties if interval == 1]
     if one_pass:
-        require_one_pass(config, every_step=[term.name for term in every_step])
-    main = (_adversarial(loss, "D"), *every_step)
+        require_one_pass(config)
+    main = (_adversarial(loss, "D"), *(term for interval, term in penalties if interval == 1))
     phases.append(Phase("D_main", "D", 1, 1.0, main, teaches_G=loss if one_pass else None))
     for interval in sorted({interval for interval, _ in penalties} - {1}):
         terms = tuple(term for each, term in penalties if each == interval)

@@ -8,8 +8,6 @@ images of a group see each other, add cross terms in which the ratios of neighbo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -21,7 +19,7 @@ from stylescan.train.losses import AdversarialLoss
 ONE_PASS_LOSSES = ("logistic", "cross-entropy", "wasserstein", "relativistic-pairing")
 
 
-def require_one_pass(config: ObjectiveConfig, *, every_step: Sequence[str]) -> None:
+def require_one_pass(config: ObjectiveConfig) -> None:
     """ConfigError where one pass of D cannot serve both nets."""
     if config.loss not in ONE_PASS_LOSSES:
         raise ConfigError(
@@ -29,7 +27,7 @@ def require_one_pass(config: ObjectiveConfig, *, every_step: Sequence[str]) -> N
             "nothing from them",
             remedy=f"Take one of {', '.join(ONE_PASS_LOSSES)}, or objective.shared=fakes.",
         )
-    if "r2_penalty" in every_step:
+    if config.r2_gamma > 0 and config.r2_interval == 1:
         raise ConfigError(
             "objective.shared=pass with R2 at every step: its gradient by the fakes would reach G",
             remedy="Set objective.r2_interval above 1, or objective.shared=fakes.",

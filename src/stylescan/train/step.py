@@ -198,7 +198,12 @@ def _take_step(net: torch.nn.Module, optimiser: torch.optim.Adam, team: Team) ->
 
 
 def run_phase(state: TrainState, phase: Phase, batch: PhaseBatch, stats: StepStats) -> None:
-    """Gradients of one phase's loss, one optimiser step of each net that learns from it."""
+    """Gradients of one phase's loss, one optimiser step of each net that learns from it, in the phase's precision."""
+    with batch.precision.kernels():
+        _learn(state, phase, batch, stats)
+
+
+def _learn(state: TrainState, phase: Phase, batch: PhaseBatch, stats: StepStats) -> None:
     net, optimiser = (state.G, state.opt_G) if phase.net == "G" else (state.D, state.opt_D)
     other = state.D if phase.net == "G" else state.G
     net.requires_grad_(True)
@@ -269,8 +274,7 @@ def train_step(state: TrainState, setup: Setup, stats: StepStats) -> None:
         if state.step % phase.interval == 0:
             shown = read_reals(setup.fresh, setup, level, state.nimg, device) if phase.fresh_reals else reals
             batch = draw_phase(state, phase, setup, level, shown, fakes_of=of_G if phase.name == "D_main" else None)
-            with batch.precision.kernels():
-                run_phase(state, phase, batch, stats)
+            run_phase(state, phase, batch, stats)
             if phase.name == "G_main" and config.objective.shared == "fakes":
                 of_G = batch
     state.step += 1

@@ -111,8 +111,8 @@ def _try(images: Sequence[ImageRecord], codes: NDArray[np.intp]) -> Shortcut | N
 def table_shortcut(codes: NDArray[np.integer], images: Sequence[ImageRecord], folds: int = 5) -> Shortcut | None:
     """Predict the class by the most frequent one among training subjects with the same code; folds by subject.
 
-    The folds do not depend on what the subjects are called: their names are salted anew for every
-    data set. None where fewer than two subjects exist, since nothing could be left out then.
+    The folds do not depend on what the subjects are called: their names are salted anew for every data set. None where
+    fewer than two subjects exist, since nothing could be left out then.
     """
     labels = np.array([int(image.label or 0) for image in images])
     subjects = np.unique([image.subject for image in images], return_inverse=True)[1]
